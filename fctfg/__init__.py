@@ -1,0 +1,1 @@
+"""fctfg: train and run talking faces made of interchangeable parts."""

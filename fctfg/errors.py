@@ -1,0 +1,50 @@
+"""Errors a user can act on. The command line prints them on one line, without a traceback.
+
+Anything else that escapes is a bug of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class FctfgError(Exception):
+    """Base of every error raised on purpose. Its message says what was asked, what is wrong and what would work."""
+
+
+class UnknownPlugin(FctfgError, LookupError):
+    """No installed package offers a plugin of that name."""
+
+
+class AmbiguousPlugin(FctfgError, LookupError):
+    """Two installed packages offer the same name; say `package:name`."""
+
+
+class BrokenPlugin(FctfgError, ImportError):
+    """The plugin was found but could not be imported, or is of the wrong type."""
+
+
+class BadOption(FctfgError, TypeError):
+    """The component does not take that option."""
+
+
+class BadRecipe(FctfgError, ValueError):
+    """The recipe does not describe something that can be built or trained."""
+
+
+class BadMedia(FctfgError, ValueError):
+    """A picture, sound or video that cannot be used as it was asked to be."""
+
+
+class BadWeights(FctfgError, ValueError):
+    """A weight file that cannot be read safely, or holds something else than was asked for."""
+
+
+class BadData(FctfgError, ValueError):
+    """A prepared folder that cannot be trained on."""
+
+
+class BadRun(FctfgError, ValueError):
+    """A run folder that cannot be resumed or generated from."""
+
+
+class TrainingFailed(FctfgError, RuntimeError):
+    """Training stopped because going on would be of no use; the message says what to try."""

@@ -1,0 +1,311 @@
+"""What a plugin can be, and the data that flows between them.
+
+    source, frames --VisualEncoder--> FaceCode --.
+                                                  Fusion --> Latent --Decoder--> frames
+    wave ----------AudioEncoder----> speech -----'
+
+Shape letters used throughout fctfg:
+
+    B  clips in the batch      N  style codes per frame     S  sound samples
+    K  reference pictures      D  width of one style code   A  width of one speech vector
+    T  frames in a clip        H, W  picture size
+
+Pictures are RGB float in [-1, 1]. Sound is mono float in [-1, 1] at 16 kHz. Training clips run at 25 frames per second;
+generation at any rate, since frames carry their times. Every component converts at its own edge (BGR, [0, 1], mel, ...).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from .model import TalkingFace
+
+SAMPLE_RATE = 16_000
+FRAME_RATE = 25
+
+
+class CodeShape(NamedTuple):
+    """How many style codes a decoder takes per frame, and how wide each is."""
+
+    count: int
+    width: int
+
+
+class SkipShape(NamedTuple):
+    """One feature map that a U-Net decoder takes from the encoder: channels, height and width."""
+
+    channels: int
+    height: int
+    width: int
+
+
+@dataclass
+class Clip:
+    """A batch of aligned picture and sound: all that data loaders and the pipeline yield."""
+
+    source: Tensor
+    """(B, K, 3, H, W): reference pictures that say who. K is 1, or T where each frame has its own."""
+    frames: Tensor
+    """(B, T, 3, H, W): the driving frames; in training also the truth."""
+    wave: Tensor
+    """(B, S): the sound from before the first frame until after the last, so that windows at the edge hear real sound."""
+    times: Tensor
+    """(T,): when each frame begins, in seconds from the first sample of `wave`."""
+    other_wave: Tensor | None = None
+    """(B, S): the sound of another moment of the same video, laid out as `wave`; what critics learn is out of step."""
+    landmarks: Tensor | None = None
+    """(B, T, 68, 2): the iBUG points of `frames` in [-1, 1], x then y; -1 is the left or upper edge."""
+    action_units: Tensor | None = None
+    """(B, T, 17) in [0, 1], with `action_units_known` (B, T, 17) bool beside it."""
+    action_units_known: Tensor | None = None
+
+    def to(self, *args, **kwargs) -> Clip:
+        """The same clip with every tensor moved, as `Tensor.to`."""
+        return replace(self, **{f.name: value.to(*args, **kwargs) for f in fields(self)
+                                if (value := getattr(self, f.name)) is not None})
+
+
+@dataclass
+class FaceCode:
+    """What a visual encoder sees: who the person is, and how the face moves."""
+
+    identity: Tensor
+    """(B, N, D)"""
+    motion: Tensor
+    """(B, T, N, D)"""
+    skips: tuple[Tensor, ...] = ()
+    """Feature maps (B, T, C, h, w), coarse to fine, as the decoder's `skips` asked; for U-Net decoders."""
+    deltas: tuple[Tensor | None, ...] = ()
+    """One weight offset per decoder layer; for hypernetworks."""
+
+
+@dataclass
+class Latent:
+    """What a decoder draws from."""
+
+    codes: Tensor
+    """(B, T, N, D)"""
+    canonical: Tensor | None = None
+    """(B, N, D) and `motion` (B, T, N, D): the two halves, for losses that keep identity and motion apart."""
+    motion: Tensor | None = None
+    skips: tuple[Tensor, ...] = ()
+    deltas: tuple[Tensor | None, ...] = ()
+
+
+@dataclass
+class Output:
+    """Everything a loss may look at, and what the pipeline pastes back."""
+
+    frames: Tensor
+    """(B, T, 3, H, W) as drawn; outside [-1, 1] only before training has taught better."""
+    face: FaceCode | None = None
+    speech: Tensor | None = None
+    """(B, T, A)"""
+    latent: Latent | None = None
+    alpha: Tensor | None = None
+    """(B, T, 1, H, W) in [0, 1]: where the decoder changed the picture; None for the crop profile's own mask."""
+    extra: dict[str, Tensor] = field(default_factory=dict)
+    """What a task adds by name: a cycle, an attention map."""
+
+
+class Component(nn.Module, ABC):
+    """A part of the model. Constructors take keywords only; what the core does not give has a default."""
+
+    paper: ClassVar[str] = ""
+    """Authors, title, year, arXiv id; empty where there is no paper."""
+    licence: ClassVar[str] = "MIT"
+    """Of the code here; and of public weights, where it loads any."""
+    test_options: ClassVar[dict] = {}
+    """Constructor options that make an instance small enough for a unit test."""
+
+
+class VisualEncoder(Component):
+    """Reads the person's pictures and the driving frames. Built with `size` and `codes`, and `skips` where it gives them."""
+
+    gives: ClassVar[frozenset[str]] = frozenset()
+    """The optional fields of FaceCode it fills: "skips", "deltas"."""
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """The optional fields of Clip it cannot work without; they are passed to `forward` by name."""
+
+    @abstractmethod
+    def forward(self, source: Tensor, frames: Tensor, **needed: Tensor) -> FaceCode:
+        """Encode `source` (B, K, 3, H, W) and `frames` (B, T, 3, H, W), with what `needs` names."""
+
+
+class AudioEncoder(Component):
+    """Turns sound into one vector per frame. Owns its front end (mel, MFCC, ...). Built with no given options."""
+
+    width: int
+    """A, the width of one speech vector."""
+    context: ClassVar[tuple[float, float]] = (0.0, 0.2)
+    """Seconds of sound it hears before and after the moment a frame begins."""
+
+    @abstractmethod
+    def forward(self, wave: Tensor, times: Tensor) -> Tensor:
+        """Encode `wave` (B, S) to (B, T, A) at `times` (T,), seconds from its first sample. Beyond its ends is silence."""
+
+
+class Fusion(Component):
+    """Makes the face say the speech. Built with `codes` and `speech_width`."""
+
+    @abstractmethod
+    def forward(self, face: FaceCode, speech: Tensor) -> Latent:
+        """Combine `face` with `speech` (B, T, A)."""
+
+
+class Decoder(Component):
+    """Draws frames. Built with `size`; everything else is built to fit it."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """The optional fields of Latent it cannot draw without: "skips", "deltas"."""
+
+    codes: CodeShape
+    """The style codes it takes per frame."""
+    skips: tuple[SkipShape, ...] = ()
+    """The feature maps it takes, coarse to fine."""
+
+    @abstractmethod
+    def forward(self, latent: Latent) -> Tensor | tuple[Tensor, Tensor]:
+        """Draw (B, T, 3, H, W) from `latent`; or that and alpha (B, T, 1, H, W)."""
+
+
+class Loss(Component):
+    """One term of the objective. A loss that learns is a Critic."""
+
+    context: ClassVar[tuple[float, float]] = (0.0, 0.0)
+    """Seconds of sound it hears before and after the moment a frame begins."""
+
+    @abstractmethod
+    def forward(self, output: Output, clip: Clip) -> Tensor:
+        """The mean loss of the batch, a scalar."""
+
+    def measure(self, output: Output, clip: Clip) -> dict[str, Tensor]:
+        """Further scalars to report on held-out clips."""
+        return {}
+
+
+class Critic(Loss):
+    """A loss that trains itself: its network learns in `train_critic` and is held still in `forward`.
+
+    A subclass builds `self.network` and `self.optimizer`, says its objective in `critic_loss`, and calls
+    `self.network` freely; the optimizer's state is saved with the weights.
+    """
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+
+    @abstractmethod
+    def critic_loss(self, output: Output, clip: Clip) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the critic minimises on a detached `output`, and scalars to report."""
+
+    def train_critic(self, output: Output, clip: Clip) -> dict[str, Tensor]:
+        """Improve the critic by one step. A loss that is not finite is reported and not learnt from."""
+        self.network.requires_grad_(True).train()
+        loss, report = self.critic_loss(output, clip)
+        finite = torch.isfinite(loss.detach())
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            everywhere = finite.float()
+            torch.distributed.all_reduce(everywhere, torch.distributed.ReduceOp.MIN)
+            finite = everywhere.bool()
+        self.optimizer.zero_grad(set_to_none=True)
+        if finite:
+            loss.backward()
+            average_gradients(self.network)
+            self.optimizer.step()
+        self.network.requires_grad_(False)
+        return {"critic": loss.detach(), **{name: value.detach() for name, value in report.items()}}
+
+    def get_extra_state(self):
+        return self.optimizer.state_dict()
+
+    def set_extra_state(self, state) -> None:
+        self.optimizer.load_state_dict(state)
+
+
+def average_gradients(module: nn.Module) -> None:
+    """Average gradients over processes. Critics step outside the wrapped model, so they are kept equal here."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        for parameter in module.parameters():
+            if parameter.grad is not None:
+                torch.distributed.all_reduce(parameter.grad)
+                parameter.grad /= torch.distributed.get_world_size()
+
+
+class Task(Component):
+    """How a stage turns a Clip into an Output: talk, observe, and later synthesise, invert, ..."""
+
+    @abstractmethod
+    def forward(self, model: TalkingFace, clip: Clip) -> Output:
+        """Run the parts of `model` that this task is about."""
+
+
+@dataclass
+class Face:
+    """One face in one frame."""
+
+    box: np.ndarray
+    """(4,) float: left, top, right, bottom, in pixels of the frame; may reach outside it."""
+    score: float
+    landmarks: np.ndarray | None = None
+    """(68, 2) float: the iBUG points in pixels of the frame, x then y."""
+
+
+class Detector(ABC):
+    """Finds faces in a frame. Not a network of ours: an outside package behind one interface."""
+
+    paper: ClassVar[str] = ""
+    licence: ClassVar[str] = "MIT"
+
+    @abstractmethod
+    def detect(self, frame: np.ndarray) -> list[Face]:
+        """Every face in `frame` (H, W, 3) uint8 RGB, best first."""
+
+    @abstractmethod
+    def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
+        """The 68 iBUG points (68, 2), in pixels, of the face in `box` (left, top, right, bottom)."""
+
+
+INTERFACES: dict[str, type] = {
+    "visual_encoder": VisualEncoder,
+    "audio_encoder": AudioEncoder,
+    "fusion": Fusion,
+    "decoder": Decoder,
+    "loss": Loss,
+    "task": Task,
+    "detector": Detector,
+}
+
+
+class SkipAdapter(nn.Module):
+    """Brings an encoder's own feature maps to the shapes a decoder asks for, so that any U-Net halves fit.
+
+    Each wanted map is drawn from the native one of the nearest height, through a 1x1 convolution where the channels
+    differ and bilinear resizing where the size does. Without differences it holds no weights, so public files load.
+    """
+
+    def __init__(self, native: tuple[SkipShape, ...], wanted: tuple[SkipShape, ...]):
+        super().__init__()
+        self.wanted = wanted
+        exact = native == wanted
+        self.picks = [i if exact else min(range(len(native)), key=lambda j: abs(native[j].height - want.height))
+                      for i, want in enumerate(wanted)]
+        self.convs = nn.ModuleList(
+            nn.Identity() if native[pick].channels == want.channels else nn.Conv2d(native[pick].channels, want.channels, 1)
+            for pick, want in zip(self.picks, wanted))
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """From native `maps` (M, C, h, w), coarse to fine, to the wanted ones."""
+        adapted = []
+        for pick, conv, want in zip(self.picks, self.convs, self.wanted):
+            x = conv(maps[pick])
+            if x.shape[-2:] != (want.height, want.width):
+                x = nn.functional.interpolate(x, (want.height, want.width), mode="bilinear", align_corners=False)
+            adapted.append(x)
+        return adapted

@@ -1,0 +1,1 @@
+"""Recipes, one YAML file per system; named by entry points of the group `fctfg.recipes`."""

@@ -1,0 +1,170 @@
+"""Finding and building plugins.
+
+A plugin is an entry point, `name = module:Class`, in one group per kind, of any installed package. Listing reads
+package metadata only and imports neither torch nor the plugin; a plugin is imported when it is asked for by name.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import reduce
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import entrypoints
+
+from . import errors
+
+KINDS = {  # kind -> entry-point group
+    "visual_encoder": "fctfg.visual_encoders",
+    "audio_encoder": "fctfg.audio_encoders",
+    "fusion": "fctfg.fusions",
+    "decoder": "fctfg.decoders",
+    "loss": "fctfg.losses",
+    "task": "fctfg.tasks",
+    "detector": "fctfg.detectors",
+    "recipe": "fctfg.recipes",
+}
+
+# What brings a module that a plugin may lack; a plugin's own package answers for everything else.
+EXTRAS = {"mediapipe": "mediapipe", "face_alignment": "face-alignment", "insightface": "insightface"}
+
+_offered: dict[tuple[str, str], Plugin] = {}
+
+
+@dataclass(frozen=True, order=True)
+class Plugin:
+    """One name that a package offers. Holding it imports nothing."""
+
+    kind: str
+    name: str
+    package: str
+    version: str
+    target: str
+    """`module:Class`, or `package:file.yaml` for a recipe."""
+
+    def load(self) -> type:
+        """Import the class.
+
+        Raises:
+            BrokenPlugin: the import failed, or the object is not a subclass of its kind's interface.
+        """
+        from .interfaces import INTERFACES
+
+        module, _, attribute = self.target.partition(":")
+        try:
+            cls = reduce(getattr, attribute.split("."), import_module(module))
+        except Exception as error:  # whatever a foreign package raises on import must not break another command
+            raise errors.BrokenPlugin(f"{self} failed to import: {_reason(error)}") from error
+        interface = INTERFACES[self.kind]
+        if not (inspect.isclass(cls) and issubclass(cls, interface)):
+            raise errors.BrokenPlugin(f"{self}: {self.target} is not a {interface.__name__}")
+        return cls
+
+    def path(self) -> Path:
+        """The YAML file a recipe plugin names. Imports at most the packages above it.
+
+        Raises:
+            BrokenPlugin: the package or its file is not there.
+        """
+        module, _, file = self.target.partition(":")
+        try:
+            spec = find_spec(module)
+        except ImportError as error:
+            raise errors.BrokenPlugin(f"{self} failed to import: {error}") from error
+        for folder in (spec.submodule_search_locations if spec else None) or ():
+            if (path := Path(folder) / file).is_file():
+                return path
+        raise errors.BrokenPlugin(f"{self}: no file '{file}' in package '{module}'")
+
+    def __str__(self) -> str:
+        return f"{label(self.kind)} '{self.name}' of {self.package} {self.version}"
+
+
+def label(kind: str) -> str:
+    """The kind as a reader would say it: `visual encoder`."""
+    return kind.replace("_", " ")
+
+
+def _reason(error: Exception) -> str:
+    """The import error in words, with the extra that would mend it where there is one."""
+    missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
+    if missing and (extra := EXTRAS.get(missing.partition(".")[0])):
+        return f"{error}; pip install 'fctfg[{extra}]' brings it"
+    return str(error) or type(error).__name__
+
+
+def plugins(kind: str | None = None) -> list[Plugin]:
+    """Every installed plugin, or those of one kind, sorted. Imports none of them."""
+    kinds = [kind] if kind else list(KINDS)
+    found = {plugin for (of, _), plugin in _offered.items() if of in kinds}
+    for config, distribution in entrypoints.iter_files_distros():
+        for of in kinds:
+            if KINDS[of] not in config:
+                continue
+            package = re.sub(r"[-_.]+", "-", distribution.name) if distribution else "unknown"
+            version = distribution.version if distribution else "0"
+            for name, target in config[KINDS[of]].items():
+                found.add(Plugin(of, name, package, version, target.split("[")[0].strip()))
+    return sorted(found)
+
+
+def find(kind: str, name: str) -> Plugin:
+    """The plugin called `name`, or `package:name` where two packages offer it.
+
+    Raises:
+        UnknownPlugin: nobody offers it; the message has the nearest name and the list.
+        AmbiguousPlugin: more than one package does.
+    """
+    package, _, short = name.rpartition(":")
+    offered = plugins(kind)
+    matches = [plugin for plugin in offered if plugin.name == short and package in ("", plugin.package)]
+    if not matches:
+        names = sorted({plugin.name for plugin in offered})
+        raise errors.UnknownPlugin(f"No {label(kind)} called '{name}'.{suggest(short, names)} "
+                                   f"Installed: {', '.join(names) or 'none'}.")
+    if len(matches) > 1:
+        choices = ", ".join(f"'{plugin.package}:{plugin.name}'" for plugin in matches)
+        raise errors.AmbiguousPlugin(f"More than one {label(kind)} is called '{name}'; say one of {choices}.")
+    return matches[0]
+
+
+def suggest(name: str, names) -> str:
+    """` Did you mean 'x'?` for the nearest of `names`, or nothing."""
+    close = get_close_matches(name, list(names), n=1)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def build(kind: str, name: str, **options):
+    """Construct the component `name` with `options`.
+
+    Raises:
+        BadOption: the constructor does not take one of them, or misses one; the message lists what it takes.
+    """
+    cls = find(kind, name).load()
+    parameters = inspect.signature(cls).parameters
+    try:
+        inspect.signature(cls).bind(**options)
+    except TypeError as error:
+        unknown = next((option for option in options if option not in parameters), "")
+        raise errors.BadOption(f"{label(kind)} '{name}': {error}.{suggest(unknown, parameters)} "
+                               f"It takes: {', '.join(parameters) or 'nothing'}.") from None
+    return cls(**options)
+
+
+@contextmanager
+def offering(kind: str, **targets: type):
+    """Offer classes by name until the block ends; for tests and notebooks."""
+    keys = [(kind, name.replace("_", "-")) for name in targets]
+    for (_, name), cls in zip(keys, targets.values()):
+        _offered[kind, name] = Plugin(kind, name, "local", "0", f"{cls.__module__}:{cls.__qualname__}")
+    try:
+        yield
+    finally:
+        for key in keys:
+            _offered.pop(key, None)

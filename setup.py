@@ -1,0 +1,94 @@
+"""Packaging. `plugins/` is installed as the import package `fctfg_plugins`."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+EXTRAS = {
+    "mediapipe": ["mediapipe>=0.10.14"],
+    "face-alignment": ["face-alignment>=1.4"],
+    "insightface": ["insightface>=0.7.3", "onnxruntime>=1.17"],
+}
+
+setup(
+    name="fctfg",
+    version="0.1.0",
+    description="Train and run talking faces made of interchangeable parts",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    packages=[*find_packages(include=["fctfg", "fctfg.*"]), "fctfg_plugins",
+              *(f"fctfg_plugins.{name}" for name in find_packages("plugins"))],
+    package_dir={"fctfg_plugins": "plugins"},
+    package_data={"fctfg": ["recipes/*.yaml", "assets/*"], "fctfg_plugins": ["*/README.md"]},
+    python_requires=">=3.10",
+    install_requires=[
+        "torch>=2.4",
+        "torchvision>=0.19",
+        "numpy>=1.26",
+        "librosa>=0.10",
+        "click>=8.1",
+        "entrypoints>=0.4",
+        "av>=14",
+        "dlib-bin>=19.24.6",
+        "face-recognition-models>=0.3",
+        "pydantic>=2.7",
+        "pyyaml>=6",
+        "rich>=13.7",
+        "safetensors>=0.4.3",
+        "accelerate>=1.0",
+        "tensorboard>=2.16",
+        "pooch>=1.8",
+        "lpips>=0.1.4",
+        "scikit-image>=0.22",  # ships the portrait of `fctfg demo`
+        "pillow>=10",
+    ],
+    extras_require={
+        **EXTRAS,
+        "all": sorted({requirement for extra in EXTRAS.values() for requirement in extra}),
+        "test": ["pytest>=8", "pytest-benchmark>=4"],
+    },
+    entry_points={
+        "console_scripts": ["fctfg = fctfg.cli:main"],
+        "fctfg.visual_encoders": [
+            "tiny = fctfg_plugins.tiny:TinyVisualEncoder",
+            "warp = fctfg_plugins.warp:WarpVisualEncoder",
+            "wav2lip = fctfg_plugins.wav2lip:Wav2LipVisualEncoder",
+        ],
+        "fctfg.audio_encoders": [
+            "loudness = fctfg_plugins.warp:LoudnessAudioEncoder",
+            "tiny = fctfg_plugins.tiny:TinyAudioEncoder",
+            "wav2lip = fctfg_plugins.wav2lip:Wav2LipAudioEncoder",
+        ],
+        "fctfg.fusions": [
+            "add = fctfg_plugins.tiny:AddFusion",
+            "speech = fctfg_plugins.wav2lip:SpeechFusion",
+            "warp = fctfg_plugins.warp:WarpFusion",
+        ],
+        "fctfg.decoders": [
+            "tiny = fctfg_plugins.tiny:TinyDecoder",
+            "warp = fctfg_plugins.warp:WarpDecoder",
+            "wav2lip = fctfg_plugins.wav2lip:Wav2LipDecoder",
+        ],
+        "fctfg.losses": [
+            "gan = fctfg_plugins.tiny:TinyGANLoss",
+            "l1 = fctfg_plugins.pixel:L1Loss",
+            "sync = fctfg_plugins.wav2lip:SyncLoss",
+            "visual-quality = fctfg_plugins.wav2lip:VisualQualityLoss",
+        ],
+        "fctfg.tasks": [
+            "observe = fctfg.tasks:ObserveTask",
+            "talk = fctfg.tasks:TalkTask",
+        ],
+        "fctfg.detectors": [
+            "dlib-cnn = fctfg_plugins.dlib_faces:DlibCNNDetector",
+            "dlib-hog = fctfg_plugins.dlib_faces:DlibHOGDetector",
+        ],
+        "fctfg.recipes": [
+            "sync-expert = fctfg.recipes:sync-expert.yaml",
+            "tiny = fctfg.recipes:tiny.yaml",
+            "warp = fctfg.recipes:warp.yaml",
+            "wav2lip = fctfg.recipes:wav2lip.yaml",
+        ],
+    },
+)
