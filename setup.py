@@ -85,7 +85,7 @@ setup(
             "dlib-hog = fctfg_plugins.dlib_faces:DlibHOGDetector",
         ],
         "fctfg.recipes": [
-            "sync-expert = fctfg.recipes:sync-expert.yaml",
+            "sync-expert = fctfg.recipes:sync_expert.yaml",
             "tiny = fctfg.recipes:tiny.yaml",
             "warp = fctfg.recipes:warp.yaml",
             "wav2lip = fctfg.recipes:wav2lip.yaml",
