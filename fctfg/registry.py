@@ -108,7 +108,7 @@ def plugins(kind: str | None = None) -> list[Plugin]:
             if KINDS[of] not in config:
                 continue
             package = re.sub(r"[-_.]+", "-", distribution.name) if distribution else "unknown"
-            version = distribution.version if distribution else "0"
+            version = (distribution.version if distribution else None) or "0"
             for name, target in config[KINDS[of]].items():
                 found.add(Plugin(of, name, package, version, target.split("[")[0].strip()))
     return sorted(found)
