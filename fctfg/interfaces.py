@@ -114,6 +114,10 @@ class Output:
     extra: dict[str, Tensor] = field(default_factory=dict)
     """What a task adds by name: a cycle, an attention map."""
 
+    def detach(self) -> Output:
+        """What critics learn from: the drawn frames and extras alone, cut from the graph."""
+        return Output(self.frames.detach(), extra={name: value.detach() for name, value in self.extra.items()})
+
 
 class Component(nn.Module, ABC):
     """A part of the model. Constructors take keywords only; what the core does not give has a default."""
@@ -124,6 +128,8 @@ class Component(nn.Module, ABC):
     """Of the code here; and of public weights, where it loads any."""
     test_options: ClassVar[dict] = {}
     """Constructor options that make an instance small enough for a unit test."""
+    test_size: ClassVar[int] = 32
+    """A picture size it can work at, for the same tests."""
 
 
 class VisualEncoder(Component):
@@ -189,6 +195,10 @@ class Loss(Component):
     def measure(self, output: Output, clip: Clip) -> dict[str, Tensor]:
         """Further scalars to report on held-out clips."""
         return {}
+
+    def advice(self) -> str | None:
+        """A sentence for the user on how training goes, where there is something to say; asked after each evaluation."""
+        return None
 
 
 class Critic(Loss):
