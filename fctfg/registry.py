@@ -82,6 +82,14 @@ class Plugin:
                 return path
         raise errors.BrokenPlugin(f"{self}: no file '{file}' in package '{module}'")
 
+    def state(self) -> str:
+        """`ok`, or why it cannot be used and what would mend it."""
+        try:
+            self.path() if self.kind == "recipe" else self.load()
+        except errors.BrokenPlugin as error:
+            return str(error)
+        return "ok"
+
     def __str__(self) -> str:
         return f"{label(self.kind)} '{self.name}' of {self.package} {self.version}"
 

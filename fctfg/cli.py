@@ -1,0 +1,208 @@
+"""The `fctfg` command. Every command imports what it needs when it runs, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+
+import click
+
+from . import registry
+from .errors import FctfgError
+
+MACHINE_ERRORS = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT}
+"""What the machine refuses, which is no bug of ours: a full disk, a folder that is not ours to write in."""
+
+CHOICES_WHEN_LONGER = ("bounce", "loop", "freeze", "cut")
+
+
+class PluginName(click.ParamType):
+    """A plugin name, checked against what is installed when the command runs."""
+
+    def __init__(self, kind: str):
+        self.kind = kind
+        self.name = registry.label(kind)
+
+    def convert(self, value, param, ctx):
+        if self.kind == "recipe" and value.endswith((".yaml", ".yml")):
+            return value
+        try:
+            registry.find(self.kind, value)
+        except FctfgError as error:
+            raise click.ClickException(str(error)) from None
+        return value
+
+    def shell_complete(self, ctx, param, incomplete):
+        names = sorted({plugin.name for plugin in registry.plugins(self.kind)})
+        return [click.shell_completion.CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+class Commands(click.Group):
+    """Turns the errors that a user can act on into one line on stderr and exit code 1."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except FctfgError as error:
+            raise click.ClickException(" ".join(str(error).split())) from error
+        except OSError as error:
+            if error.errno not in MACHINE_ERRORS:
+                raise
+            raise click.ClickException(f"{error.filename or 'writing'}: {error.strerror}.") from error
+
+    def resolve_command(self, ctx, args):
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            commands = self.list_commands(ctx)
+            raise click.UsageError(f"No command '{args[0]}'.{registry.suggest(args[0], commands)} "
+                                   f"Commands: {', '.join(commands)}.", ctx) from None
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="fctfg")
+def main():
+    """Train and run talking faces made of interchangeable parts."""
+
+
+@main.command("list-plugins")
+@click.option("--kind", type=click.Choice(list(registry.KINDS)), help="Only plugins of this kind.")
+@click.option("--check", is_flag=True, help="Import each plugin and say what those that fail lack.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+def list_plugins(kind, check, as_json):
+    """List the installed plugins."""
+    rows, failed = [], 0
+    for plugin in registry.plugins(kind):
+        row = {"kind": plugin.kind, "name": plugin.name, "package": plugin.package, "version": plugin.version}
+        if check:
+            row["state"] = plugin.state()
+            failed += row["state"] != "ok"
+        rows.append(row)
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        for row in rows:
+            line = f"{registry.label(row['kind']):<15} {row['name']:<16} {row['package']} {row['version']}"
+            click.echo(f"{line}  {row.get('state', '')}".rstrip())
+    if failed:
+        raise click.ClickException(f"{failed} of {len(rows)} plugins cannot be used; the others can.")
+
+
+@main.command()
+@click.argument("kind")
+@click.argument("name")
+def show(kind, name):
+    """Say what a plugin is: `fctfg show decoder wav2lip`."""
+    from .doctor import describe
+
+    kind = {"encoder": "visual_encoder"}.get(kind, kind.replace("-", "_"))
+    if kind not in registry.KINDS:
+        kinds = [known.replace("_", "-") for known in registry.KINDS]
+        raise click.ClickException(f"No kind '{kind}'.{registry.suggest(kind, kinds)} Kinds: {', '.join(kinds)}.")
+    click.echo(describe(registry.find(kind, name)))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+def doctor(as_json):
+    """Say what is there: versions, devices, codecs, plugins and what they lack, weight files."""
+    from .doctor import examine, render
+
+    found = examine()
+    click.echo(json.dumps(found, indent=2) if as_json else render(found))
+
+
+def _device(command):
+    return click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")(command)
+
+
+@main.command()
+@click.option("--recipe", type=PluginName("recipe"), help="A recipe plugin, or a .yaml file.  [default: wav2lip]")
+@click.option("--encoder", "--visual-encoder", "visual_encoder", type=PluginName("visual_encoder"), help="Swap the visual encoder.")
+@click.option("--audio-encoder", type=PluginName("audio_encoder"), help="Swap the audio encoder.")
+@click.option("--fusion", type=PluginName("fusion"), help="Swap the fusion.")
+@click.option("--decoder", type=PluginName("decoder"), help="Swap the decoder.")
+@click.option("--loss", "losses", multiple=True, metavar="NAME=WEIGHT", help="Add or weigh a loss in every stage that trains parts.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any recipe value: stages.generator.lr=1e-5.")
+@click.option("--data", metavar="FOLDER", help="A folder made by `fctfg prepare`, or 'synthetic'.")
+@click.option("--out", type=click.Path(file_okay=False), help="The run folder.  [default: the next under runs/]")
+@click.option("--resume", type=click.Path(file_okay=False), metavar="RUN", help="Go on with a run that was stopped.")
+@click.option("--start-from", multiple=True, type=click.Path(), metavar="FILE_OR_RUN", help="Public weights or another run to start from.")
+@_device
+@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="Of the networks' arithmetic.")
+@click.option("--workers", type=click.IntRange(0), help="Loader processes.")
+@click.option("--dry-run", is_flag=True, help="Print the resolved recipe and stop.")
+def train(recipe, losses, settings, data, out, resume, start_from, device, precision, workers, dry_run, **parts):
+    """Train a talking face."""
+    from .recipe import Recipe
+    from .runs import Run, differences
+
+    run = Run.open(resume) if resume else None
+    chosen = run.recipe if run and not recipe else Recipe.find(recipe or "wav2lip")
+    for kind, name in parts.items():
+        if name:
+            chosen = chosen.with_part(kind, name)
+    for loss in losses:
+        name, weight = _pair(loss, "--loss", "sync=0.03")
+        try:
+            chosen = chosen.with_loss(name, float(weight))
+        except ValueError:
+            raise click.ClickException(f"--loss {loss}: '{weight}' is not a number; write --loss {name}=0.03.") from None
+    if precision:
+        settings = (*settings, f"precision={precision}")
+    for setting in settings:
+        chosen = chosen.with_setting(*_pair(setting, "--set", "stages.0.lr=1e-4"))
+    if dry_run:
+        click.echo(chosen.dump(), nl=False)
+        return
+    if run and (changed := differences(run.recipe, chosen)):
+        raise click.ClickException(f"{resume} was begun with another recipe: {', '.join(changed[:5])} differ"
+                                   f"{'s' if len(changed) == 1 else ''}. Resume it without those options, or start a new run "
+                                   f"with --start-from {resume}.")
+    if not data:
+        raise click.ClickException("Give --data FOLDER, made by `fctfg prepare RAW_FOLDER FOLDER`, or --data synthetic.")
+    if not chosen.stages:
+        raise click.ClickException(f"Recipe '{chosen.name}' has nothing to train; use it with fctfg generate --recipe {chosen.name}.")
+
+    from .trainer import train as run_stages
+
+    sys.exit(run_stages(chosen, data, run=run, out=out, start_from=start_from, device=device, workers=workers, say=click.echo))
+
+
+def _pair(text: str, option: str, example: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise click.ClickException(f"{option} {text}: write {option} {example}.")
+    return name, value
+
+
+@main.command()
+@click.option("--face", required=True, type=click.Path(), help="A video to dub, or a picture to animate.")
+@click.option("--audio", type=click.Path(), help="The speech: a sound file, or a video whose sound is taken.  [default: the face video's own]")
+@click.option("--out", type=click.Path(), default="out.mp4", show_default=True, help="The video to write; a report is written beside it.")
+@click.option("--run", "run_folder", type=click.Path(), help="A run folder of `fctfg train`.")
+@click.option("--recipe", type=PluginName("recipe"), help="A recipe that needs no weights, such as warp; or the one --checkpoint belongs to.")
+@click.option("--checkpoint", type=click.Path(), help="A public weight file, such as wav2lip_gan.pth.")
+@click.option("--speaker", default="largest", show_default=True, help="Which face: largest, left:2, right:1, 640,200 or picture.jpg.")
+@click.option("--when-audio-is-longer", type=click.Choice(CHOICES_WHEN_LONGER), default="bounce", show_default=True,
+              help="What the picture does when a video ends before the sound.")
+@click.option("--detector", type=PluginName("detector"), default="dlib-hog", show_default=True, help="What finds the faces.")
+@click.option("--batch", type=click.IntRange(1), help="Frames drawn at once.")
+@_device
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True, help="Of the networks' arithmetic.")
+def generate(face, audio, out, run_folder, recipe, checkpoint, speaker, when_audio_is_longer, detector, batch, device, precision):
+    """Make a face say a sound."""
+    from .generating import generate as draw
+
+    draw(face, audio, out, run=run_folder, recipe=recipe, checkpoint=checkpoint, speaker=speaker,
+         when_audio_is_longer=when_audio_is_longer, detector=detector, batch=batch, device=device, precision=precision, say=click.echo)
+
+
+@main.command()
+@click.option("--out", type=click.Path(file_okay=False), default="fctfg-demo", show_default=True, help="The folder to write to.")
+def demo(out):
+    """Make a portrait talk, with nothing but what is installed."""
+    from .demo import demo as run_demo
+
+    run_demo(out)
