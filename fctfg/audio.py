@@ -184,6 +184,7 @@ def _triangles(edges: Tensor, positions: Tensor) -> Tensor:
     return torch.minimum(rising, falling).clamp(min=0)
 
 
+@torch.compiler.disable
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)  # generation must not leave behind constants that training cannot use
 def _mel_constants(device: torch.device) -> tuple[Tensor, Tensor]:
@@ -191,6 +192,7 @@ def _mel_constants(device: torch.device) -> tuple[Tensor, Tensor]:
     return window.float().to(device), mel_basis().T.float().contiguous().to(device)
 
 
+@torch.compiler.disable
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)
 def _mfcc_constants(device: torch.device) -> tuple[Tensor, Tensor]:

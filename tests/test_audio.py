@@ -154,8 +154,16 @@ def test_autocast_and_half_precision_around_it_change_nothing(feature):
     torch.testing.assert_close(alone, expected, rtol=0, atol=1e-4)
 
 
+def test_it_can_stand_inside_a_compiled_module():
+    wave, times = noise(1, 1600), torch.tensor([0.0])
+    compiled = torch.compile(lambda wave, times: audio.mel_windows(wave, times) + audio.mfcc_windows(wave, times).sum(),
+                             backend="eager")
+    expected = audio.mel_windows(wave, times) + audio.mfcc_windows(wave, times).sum()
+    torch.testing.assert_close(compiled(wave, times), expected)
+
+
 def test_constants_first_made_under_inference_mode_serve_training():
-    audio._mel_constants.cache_clear()
+    audio._mel_constants.__wrapped__.cache_clear()
     with torch.inference_mode():
         audio.log_mel(noise(1, 1600))
     wave = noise(1, 1600).requires_grad_()
