@@ -1,0 +1,141 @@
+"""Feeding the model: consecutive frames with a face go through it together, each at its own moment of the sound."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from typing import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import FctfgError
+from ..interfaces import SAMPLE_RATE, Clip
+from ..model import TalkingFace
+
+
+@dataclass(frozen=True)
+class Place:
+    """A face in a frame, as the model is shown it."""
+
+    matrix: np.ndarray
+    """(2, 3): from the unit square of the crop to pixels of the frame."""
+    landmarks: np.ndarray
+    """(68, 2) float32: the iBUG points in pixels of the frame."""
+
+
+@dataclass
+class Picture:
+    """A frame on its way through the stages; each fills in its part."""
+
+    number: int
+    """Of the frame in the result; it is on screen from number / frame rate on."""
+    pixels: np.ndarray
+    """(H, W, 3) uint8 RGB"""
+    place: Place | None = None
+    """None where there is no face, or not the speaker's; such a frame passes through."""
+    crop: np.ndarray | None = None
+    """(size, size, 3) uint8 RGB: what the model sees of it."""
+    drawn: np.ndarray | None = None
+    """(h, w, 3) uint8 RGB: what the model made of it."""
+    alpha: np.ndarray | None = None
+    """(h, w) float32 in [0, 1]: where the model changed it, if the model says."""
+
+
+class Artist:
+    """Draws faces in batches; where memory runs out, in smaller ones from then on."""
+
+    def __init__(self, model: TalkingFace, wave: np.ndarray, frame_rate: Fraction, device: torch.device, batch: int,
+                 person: np.ndarray | None = None, own_reference: bool = True):
+        """`wave` (S,) is the whole sound at 16 kHz. The reference is each frame itself, or `person` (size, size, 3) uint8,
+        or, without one, the first face there is."""
+        self.model = model
+        self.wave = wave
+        self.frame_rate = frame_rate
+        self.device = device
+        self.batch = batch
+        self.notes: list[str] = []
+        self.own_reference = own_reference
+        self._person = None if person is None else self._tensor([person])
+
+    def draw(self, pictures: Iterator[Picture]) -> Iterator[Picture]:
+        """Every one of `pictures` in order, those with a place drawn."""
+        with torch.inference_mode():
+            while lot := list(islice(pictures, self.batch)):
+                self._draw([picture for picture in lot if picture.place])
+                while lot:
+                    yield lot.pop(0)  # not held here while the next stage has it
+
+    def _draw(self, faces: list[Picture]) -> None:
+        done = 0
+        while done < len(faces):
+            some = faces[done:done + self.batch]
+            if self._fits(some):
+                done += len(some)
+            else:
+                self._take_fewer(len(some))
+
+    def _fits(self, faces: list[Picture]) -> bool:
+        """Draw `faces` at once; False where memory ran out over it."""
+        try:
+            output = self.model(self.clip(faces))
+            drawn = ((output.frames[0].clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+            alpha = None if output.alpha is None else output.alpha[0, :, 0].clamp(0, 1).cpu().numpy()
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            return False
+        for i, picture in enumerate(faces):
+            picture.drawn = drawn[i]
+            picture.alpha = None if alpha is None else alpha[i]
+        return True
+
+    def _take_fewer(self, tried: int) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if tried == 1:
+            raise FctfgError(f"The memory of {self.device} is too small for a single frame; free some, or use --device cpu.")
+        self.batch = tried // 2
+        self.notes.append(f"the memory of {self.device} did not hold {tried} frames at once; went on with {self.batch}")
+
+    def clip(self, faces: list[Picture]) -> Clip:
+        """The model's view of `faces`: B is 1, T their number, and the sound from as long before as it hears until after."""
+        frames = self._tensor([picture.crop for picture in faces])
+        if not self.own_reference and self._person is None:
+            self._person = frames[:, :1]
+        wave, times = self._sound([picture.number for picture in faces])
+        landmarks = None
+        if "landmarks" in self.model.visual_encoder.needs:
+            landmarks = np.stack([crop_coordinates(picture.place) for picture in faces])
+            landmarks = torch.from_numpy(landmarks).to(self.device)[None]
+        return Clip(frames if self.own_reference else self._person, frames, wave, times, landmarks=landmarks)
+
+    def _tensor(self, crops: list[np.ndarray]) -> Tensor:
+        """(1, T, 3, size, size) in [-1, 1]"""
+        return torch.from_numpy(np.stack(crops)).to(self.device).permute(0, 3, 1, 2)[None].float() / 127.5 - 1
+
+    def _sound(self, numbers: list[int]) -> tuple[Tensor, Tensor]:
+        """The sound around frames `numbers` (1, S), silence beyond its ends, and when in it each begins (T,)."""
+        before, after = self.model.audio_encoder.context
+        first, last = (Fraction(number) / self.frame_rate for number in (numbers[0], numbers[-1]))
+        start = math.floor((first - Fraction(before)) * SAMPLE_RATE)
+        count = math.ceil((last - first + Fraction(before) + Fraction(after)) * SAMPLE_RATE) + 1
+        heard = np.zeros(count, np.float32)
+        inside = self.wave[max(0, start):max(0, start + count)]
+        heard[max(0, -start):][:len(inside)] = inside
+        times = [float(number / self.frame_rate - Fraction(start, SAMPLE_RATE)) for number in numbers]
+        return torch.from_numpy(heard).to(self.device)[None], torch.tensor(times, device=self.device)
+
+
+def crop_coordinates(place: Place) -> np.ndarray:
+    """The landmarks in the crop, (68, 2) float32: -1 is its left or upper edge, 1 the other."""
+    linear, offset = place.matrix[:, :2], place.matrix[:, 2]
+    return (2 * np.linalg.solve(linear, (place.landmarks - offset).T).T - 1).astype(np.float32)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether `error` is of that kind on any device; only CUDA has a type of its own for it."""
+    return isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error)
