@@ -1,0 +1,1 @@
+"""Prepared folders and synthetic talking heads, as Clips."""
