@@ -1,0 +1,5 @@
+"""`python -m fctfg`, which is also what torchrun runs."""
+
+from .cli import main
+
+main(prog_name="fctfg")

@@ -1,0 +1,301 @@
+"""The contracts every plugin keeps. Plugin authors run them over their own in a few lines:
+
+    from fctfg.testing import DecoderContract
+
+    class TestHelloDecoder(DecoderContract):
+        plugin = "hello"
+
+An instance is built as the core would build it, with the class's `test_options` and `test_size`, so it should be small.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from . import registry
+from .interfaces import (FRAME_RATE, SAMPLE_RATE, Clip, CodeShape, Component, Critic, FaceCode, Latent, Output, SkipShape)
+
+B, K, T = 2, 1, 5
+SPEECH_WIDTH = 8
+MARGIN = 1.0  # seconds of sound before the first frame and after the last; more than any context asks for in a test
+
+
+def random_clip(size: int, frames: int = T, margin: float = MARGIN, seed: int = 0) -> Clip:
+    """A clip of noise with plausible landmarks: B clips of `frames` frames, `margin` seconds of sound around them."""
+    draw = torch.Generator().manual_seed(seed)
+    samples = round((frames / FRAME_RATE + 2 * margin) * SAMPLE_RATE)
+    angle = torch.linspace(0, 2 * np.pi, 68)
+    ring = torch.stack([angle.cos(), angle.sin()], -1) * torch.linspace(0.2, 0.8, 68)[:, None]
+    return Clip(
+        source=torch.rand(B, K, 3, size, size, generator=draw) * 2 - 1,
+        frames=torch.rand(B, frames, 3, size, size, generator=draw) * 2 - 1,
+        wave=torch.rand(B, samples, generator=draw) - 0.5,
+        times=margin + torch.arange(frames) / FRAME_RATE,
+        other_wave=torch.rand(B, samples, generator=draw) - 0.5,
+        landmarks=ring + 0.01 * torch.randn(B, frames, 68, 2, generator=draw),
+        action_units=torch.rand(B, frames, 17, generator=draw),
+        action_units_known=torch.ones(B, frames, 17, dtype=torch.bool),
+    )
+
+
+def tensors_in(value) -> list[Tensor]:
+    """Every tensor in a tensor, tuple, dict or dataclass, in order."""
+    if torch.is_tensor(value):
+        return [value]
+    if is_dataclass(value):
+        value = [getattr(value, f.name) for f in fields(value)]
+    elif isinstance(value, dict):
+        value = list(value.values())
+    return [tensor for item in value or () for tensor in tensors_in(item)] if isinstance(value, (list, tuple)) else []
+
+
+class ComponentContract:
+    """Common to all kinds; a subclass says how an instance is built, what goes in and what must come out."""
+
+    kind: str
+    plugin: str
+    """The plugin's name, or `package:name`."""
+
+    def make(self) -> Component:
+        torch.manual_seed(0)
+        return self.cls(**self.given(), **self.cls.test_options)
+
+    @property
+    def cls(self) -> type[Component]:
+        return registry.find(self.kind, self.plugin).load()
+
+    def given(self) -> dict:
+        """What the core gives the constructor."""
+        return {}
+
+    def inputs(self, frames: int = T, seed: int = 0) -> tuple[tuple, dict]:
+        raise NotImplementedError
+
+    def check_shapes(self, out, frames: int) -> None:
+        raise NotImplementedError
+
+    def run(self, component: Component, frames: int = T, seed: int = 0):
+        positional, named = self.inputs(frames, seed)
+        return component(*positional, **named)
+
+    @pytest.mark.parametrize("frames", [T, T + 2])
+    def test_shapes_and_values(self, frames):
+        with torch.no_grad():
+            out = self.run(self.make().eval(), frames)
+        self.check_shapes(out, frames)
+        assert all(torch.isfinite(tensor).all() for tensor in tensors_in(out))
+
+    def test_repeats_itself_in_eval_mode(self):
+        component = self.make().eval()
+        with torch.no_grad():
+            first, second = (tensors_in(self.run(component)) for _ in range(2))
+        for a, b in zip(first, second, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+    def test_state_dict_carries_every_weight(self):
+        """Fails for layers kept in a plain list, which PyTorch does not see."""
+        one = self.make().eval()
+        torch.manual_seed(1)
+        two = self.cls(**self.given(), **self.cls.test_options).eval()
+        two.load_state_dict(one.state_dict())
+        with torch.no_grad():
+            for a, b in zip(tensors_in(self.run(one)), tensors_in(self.run(two)), strict=True):
+                torch.testing.assert_close(a, b)
+
+    def test_gradients_reach_every_weight(self):
+        component = self.make().train()
+        if isinstance(component, Critic) or not list(component.parameters()):
+            return  # a critic learns in train_critic, which LossContract checks
+        sum(tensor.float().square().sum() for tensor in tensors_in(self.run(component)) if tensor.requires_grad).backward()
+        missing = [name for name, p in component.named_parameters() if p.requires_grad and p.grad is None]
+        assert not missing, f"no gradient for {missing}"
+
+    def test_clips_of_a_batch_do_not_influence_each_other(self):
+        component = self.make().eval()
+        positional, named = self.inputs(T, 0)
+        with torch.no_grad():
+            both = tensors_in(component(*positional, **named))
+            alone = tensors_in(component(*map(_first_clip, positional), **{k: _first_clip(v) for k, v in named.items()}))
+        for a, b in zip(both, alone, strict=True):
+            torch.testing.assert_close(a[:1], b, rtol=1e-3, atol=1e-4)
+
+    def test_runs_in_bf16(self):
+        component = self.make().eval()
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            out = self.run(component)
+        assert all(torch.isfinite(tensor).all() for tensor in tensors_in(out))
+
+    def test_says_what_it_is(self):
+        assert self.cls.__doc__ and self.cls.licence
+
+
+def _first_clip(value):
+    """The first of B clips; `times` (T,) is common to all."""
+    if torch.is_tensor(value):
+        return value[:1] if value.ndim > 1 else value
+    if isinstance(value, tuple):
+        return tuple(_first_clip(item) for item in value)
+    return type(value)(**{f.name: _first_clip(getattr(value, f.name)) for f in fields(value)}) if is_dataclass(value) else value
+
+
+class VisualEncoderContract(ComponentContract):
+    kind = "visual_encoder"
+    codes = CodeShape(2, 4)
+    skips = (SkipShape(6, 1, 1), SkipShape(4, 8, 8))
+
+    def given(self):
+        wanted = {"skips": self.skips} if "skips" in self.cls.gives else {}
+        return {"size": self.cls.test_size, "codes": self.codes, **wanted}
+
+    def inputs(self, frames=T, seed=0):
+        clip = random_clip(self.cls.test_size, frames, seed=seed)
+        return (clip.source, clip.frames), {name: getattr(clip, name) for name in self.cls.needs}
+
+    def check_shapes(self, out: FaceCode, frames):
+        if "skips" in self.cls.gives:
+            assert [tuple(skip.shape) for skip in out.skips] == [(B, frames, *skip) for skip in self.skips]
+        assert out.identity.shape[0] == B and out.motion.shape[:2] == (B, frames)
+        assert out.identity.shape[-1] == out.motion.shape[-1]
+
+
+class AudioEncoderContract(ComponentContract):
+    kind = "audio_encoder"
+
+    def inputs(self, frames=T, seed=0):
+        before, after = self.cls.context
+        clip = random_clip(8, frames, margin=max(MARGIN, before, after), seed=seed)
+        return (clip.wave, clip.times), {}
+
+    def check_shapes(self, out: Tensor, frames):
+        assert out.shape == (B, frames, self.make().width)
+
+    def test_hears_only_its_context(self):
+        """The same frames from a longer stretch of sound give the same speech: what streaming relies on."""
+        component = self.make().eval()
+        (wave, times), _ = self.inputs()
+        before, after = component.context
+        start = int((float(times[0]) - before) * SAMPLE_RATE) - SAMPLE_RATE // FRAME_RATE
+        end = int((float(times[-1]) + after) * SAMPLE_RATE) + SAMPLE_RATE // FRAME_RATE
+        start, end = max(start, 0), min(end, wave.shape[1])
+        with torch.no_grad():
+            whole = component(wave, times)
+            cut = component(wave[:, start:end], times - start / SAMPLE_RATE)
+        torch.testing.assert_close(whole, cut, rtol=1e-3, atol=1e-3)
+
+
+class FusionContract(ComponentContract):
+    kind = "fusion"
+    codes = CodeShape(2, 4)
+
+    def given(self):
+        return {"codes": self.codes, "speech_width": SPEECH_WIDTH}
+
+    def inputs(self, frames=T, seed=0):
+        draw = torch.Generator().manual_seed(seed)
+        face = FaceCode(torch.randn(B, *self.codes, generator=draw), torch.randn(B, frames, *self.codes, generator=draw),
+                        (torch.randn(B, frames, 3, 8, 8, generator=draw),))
+        return (face, torch.randn(B, frames, SPEECH_WIDTH, generator=draw)), {}
+
+    def check_shapes(self, out: Latent, frames):
+        assert out.codes.shape == (B, frames, *self.codes)
+        assert len(out.skips) == 1
+
+
+class DecoderContract(ComponentContract):
+    kind = "decoder"
+
+    def given(self):
+        return {"size": self.cls.test_size}
+
+    def inputs(self, frames=T, seed=0):
+        draw = torch.Generator().manual_seed(seed)
+        decoder = self.make()
+        codes = torch.randn(B, frames, *decoder.codes, generator=draw).tanh()
+        skips = tuple(torch.randn(B, frames, *skip, generator=draw).tanh() for skip in decoder.skips)
+        return (Latent(codes, codes.mean(1), codes, skips),), {}
+
+    def check_shapes(self, out, frames):
+        size = self.cls.test_size
+        drawn, alpha = out if isinstance(out, tuple) else (out, None)
+        assert drawn.shape == (B, frames, 3, size, size)
+        assert drawn.abs().max() <= 1.5, "pictures are in [-1, 1], a little more at most before training"
+        assert alpha is None or (alpha.shape == (B, frames, 1, size, size) and 0 <= alpha.min() and alpha.max() <= 1)
+
+
+class LossContract(ComponentContract):
+    kind = "loss"
+
+    def inputs(self, frames=T, seed=0):
+        clip = random_clip(self.cls.test_size, frames, seed=seed)
+        drawn = random_clip(self.cls.test_size, frames, seed=seed + 1).frames
+        return (Output(drawn), clip), {}
+
+    def check_shapes(self, out: Tensor, frames):
+        assert out.shape == ()
+
+    def test_clips_of_a_batch_do_not_influence_each_other(self):
+        """A mean over the batch: two equal clips score as one does."""
+
+    def test_the_drawn_frames_are_what_it_judges(self):
+        """The gradient reaches the picture, and no critic's weights."""
+        loss = self.make().requires_grad_(False)
+        (output, clip), _ = self.inputs()
+        output.frames.requires_grad_(True)
+        loss(output, clip).backward()
+        assert output.frames.grad is not None and torch.isfinite(output.frames.grad).all() and output.frames.grad.abs().sum() > 0
+        assert all(p.grad is None for p in loss.parameters())
+
+    def test_a_critic_learns_only_when_told_to(self):
+        loss = self.make()
+        if not isinstance(loss, Critic):
+            return
+        (output, clip), _ = self.inputs()
+        before = [p.detach().clone() for p in loss.network.parameters()]
+        loss.requires_grad_(False)
+        loss(output, clip)
+        assert all(torch.equal(a, b) for a, b in zip(before, loss.network.parameters()))
+        report = loss.train_critic(output.detach(), clip)
+        assert torch.isfinite(report["critic"])
+        assert any(not torch.equal(a, b) for a, b in zip(before, loss.network.parameters()))
+        assert not any(p.requires_grad for p in loss.network.parameters())
+        again = self.make()
+        again.load_state_dict(loss.state_dict())
+        assert again.optimizer.state_dict()["state"], "the optimizer is saved with the critic"
+
+
+class DetectorContract:
+    """Finds the one face of a portrait, nothing in noise, and its 68 points inside the box's surroundings."""
+
+    plugin: str
+
+    @pytest.fixture(scope="class")
+    def portrait(self) -> np.ndarray:
+        from skimage.data import astronaut
+
+        return astronaut()[:256, 96:352].copy()
+
+    @pytest.fixture(scope="class")
+    def detector(self):
+        return registry.build("detector", self.plugin)
+
+    def test_finds_a_face_and_its_points(self, detector, portrait):
+        faces = detector.detect(portrait)
+        assert len(faces) == 1
+        left, top, right, bottom = faces[0].box
+        assert left < 128 < right and top < 110 < bottom
+        points = detector.landmarks(portrait, faces[0].box)
+        assert points.shape == (68, 2)
+        eyes, mouth = points[36:48].mean(0), points[48:68].mean(0)
+        assert eyes[1] < mouth[1] and left < mouth[0] < right
+
+    def test_finds_nothing_where_nothing_is(self, detector):
+        assert detector.detect(np.full((120, 160, 3), 127, np.uint8)) == []
+
+
+CONTRACTS = {"visual_encoder": VisualEncoderContract, "audio_encoder": AudioEncoderContract, "fusion": FusionContract,
+             "decoder": DecoderContract, "loss": LossContract}

@@ -1,0 +1,47 @@
+"""What several tests share: installing a package that is only metadata, and the folder of real footage."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """Install a package: a real dist-info folder on sys.path, with entry points and no code of its own."""
+
+    def install(package: str, group: str, **points: str) -> None:
+        site = tmp_path / f"site-{package}"
+        info = site / f"{package.replace('-', '_')}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+        lines = "".join(f"{name.replace('_', '-')} = {target}\n" for name, target in points.items())
+        (info / "entry_points.txt").write_text(f"[{group}]\n{lines}")
+        monkeypatch.syspath_prepend(str(site))
+
+    return install
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real clips named by FCTFG_DATA, for tests marked `shared`."""
+    folder = os.environ.get("FCTFG_DATA")
+    if not folder:
+        pytest.fail("tests marked `shared` need FCTFG_DATA to name the folder of real clips")
+    return Path(folder)
+
+
+@pytest.fixture
+def fctfg(monkeypatch):
+    """Run the real command in a process of its own: `fctfg("train", "--help").stdout`."""
+    import subprocess
+
+    def run(*arguments, **options) -> subprocess.CompletedProcess:
+        environment = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "2", **options.pop("env", {})}
+        return subprocess.run([sys.executable, "-m", "fctfg", *map(str, arguments)], capture_output=True, text=True,
+                              env=environment, timeout=options.pop("timeout", 120), **options)
+
+    return run

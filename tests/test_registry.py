@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+
+from fctfg import registry
+from fctfg.errors import AmbiguousPlugin, BadOption, BrokenPlugin, UnknownPlugin
+
+
+def test_unknown_name_suggests_the_nearest_and_lists_the_rest():
+    with pytest.raises(UnknownPlugin, match=r"No decoder called 'tyni'. Did you mean 'tiny'\? Installed: .*tiny.*wav2lip"):
+        registry.find("decoder", "tyni")
+
+
+def test_a_name_two_packages_offer_asks_for_the_package(installed):
+    installed("other", "fctfg.decoders", tiny="os:PathLike")
+    with pytest.raises(AmbiguousPlugin, match="say one of 'fctfg:tiny', 'other:tiny'"):
+        registry.find("decoder", "tiny")
+    assert registry.find("decoder", "fctfg:tiny").package == "fctfg"
+
+
+def test_a_class_of_another_kind_is_refused(installed):
+    installed("other", "fctfg.decoders", path="os:PathLike")
+    with pytest.raises(BrokenPlugin, match="os:PathLike is not a Decoder"):
+        registry.build("decoder", "path")
+
+
+def test_a_plugin_that_breaks_on_import_is_listed_and_says_why(installed):
+    installed("bad", "fctfg.decoders", bad="no_such_module:X")
+    assert "bad" in {plugin.name for plugin in registry.plugins("decoder")}
+    assert registry.find("decoder", "bad").state() == (
+        "decoder 'bad' of bad 1.0 failed to import: No module named 'no_such_module'")
+
+
+def test_a_missing_extra_names_its_install_command(installed, monkeypatch):
+    monkeypatch.setitem(registry.EXTRAS, "no_such_module", "nothing")
+    installed("bad", "fctfg.decoders", bad="no_such_module.inner:X")
+    assert "pip install 'fctfg[nothing]' brings it" in registry.find("decoder", "bad").state()
+
+
+def test_unknown_option_lists_what_is_taken():
+    with pytest.raises(BadOption, match=r"unexpected keyword argument 'widht'. Did you mean 'width'\? It takes: width"):
+        registry.build("audio_encoder", "tiny", widht=3)
+
+
+def test_missing_option_is_named():
+    with pytest.raises(BadOption, match="missing a required argument: 'size'"):
+        registry.build("decoder", "tiny")
+
+
+def test_offered_classes_vanish_after_the_block():
+    tiny = registry.find("decoder", "tiny").load()
+    with registry.offering("decoder", local_one=tiny):
+        assert registry.find("decoder", "local-one").load() is tiny
+    with pytest.raises(UnknownPlugin):
+        registry.find("decoder", "local-one")
+
+
+def test_a_recipe_of_another_package_is_found_without_importing_it(installed, tmp_path, monkeypatch):
+    folder = tmp_path / "foreign"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("raise SystemExit('imported')")
+    (folder / "mine.yaml").write_text("name: mine")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    installed("foreign", "fctfg.recipes", mine="foreign:mine.yaml", gone="foreign:gone.yaml")
+    assert registry.find("recipe", "mine").path() == folder / "mine.yaml"
+    assert "no file 'gone.yaml' in package 'foreign'" in registry.find("recipe", "gone").state()
+
+
+def test_every_bundled_entry_point_names_an_existing_class():
+    states = {str(plugin): plugin.state() for plugin in registry.plugins() if plugin.package == "fctfg"}
+    assert states and not {name: state for name, state in states.items() if state != "ok"}
