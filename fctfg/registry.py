@@ -144,7 +144,7 @@ def find(kind: str, name: str) -> Plugin:
 
 def suggest(name: str, names) -> str:
     """` Did you mean 'x'?` for the nearest of `names`, or nothing."""
-    close = get_close_matches(name, list(names), n=1)
+    close = get_close_matches(name, list(names), n=1, cutoff=0.5)
     return f" Did you mean '{close[0]}'?" if close else ""
 
 

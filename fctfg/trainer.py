@@ -245,7 +245,7 @@ class Trainer:
         self.position += samples
         last = self.stage_step == stage.steps
         if self._report_is_due() or last:
-            self.reporter.step(self.step, {name: float(value) for name, value in report.items()})
+            self.reporter.step(self.step, {name: float(value.detach()) for name, value in report.items()})
         self.reporter.advance(self.stage_step, samples)
         if self.stage_step % self.recipe.evaluate_every == 0 or last:
             self._evaluate(stage)
