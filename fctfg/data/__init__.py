@@ -1,1 +1,25 @@
 """Prepared folders and synthetic talking heads, as Clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..recipe import Recipe
+from .loading import clip_loader
+from .prepared import PreparedClips
+from .windows import ClipWindows, Split
+
+__all__ = ["clip_loader", "make_dataset", "ClipWindows", "PreparedClips"]
+
+
+def make_dataset(data: str | Path, recipe: Recipe, split: Split = "train", context: tuple[float, float] = (0.0, 0.2),
+                 seed: int | None = None) -> ClipWindows:
+    """The samples that `--data` names: "synthetic" for drawn heads, anything else a prepared folder.
+
+    `context` is how many seconds of sound are heard before and after the moment a frame begins; `seed` the recipe's
+    where None.
+
+    Raises:
+        BadData: the folder cannot be trained on with this recipe.
+    """
+    return PreparedClips(data, recipe, split, context=context, seed=seed)

@@ -97,6 +97,11 @@ class ClipFile:
         return (self._open().others["wave.wav"].size - _WAVE_HEADER) // 2
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the frames."""
+        return self.about["width"], self.about["height"]
+
+    @property
     def about(self) -> dict:
         """clip.json: what `write_clip` was told, and format, frames, height, width, frame_rate, samples, sample_rate."""
         return self._open().about
@@ -190,9 +195,9 @@ class _Opened:
             raise BadData(f"{self.path} is no clip: it needs frames and 16 bit mono sound at {SAMPLE_RATE} Hz.")
         try:
             self.about = json.loads(self.read_whole(self.others["clip.json"]))
-            version = self.about["format"]
+            version, *_ = (int(self.about[key]) for key in ("format", "width", "height"))
         except (ValueError, KeyError, TypeError):
-            raise BadData(f"{self.path} is no clip: its clip.json says nothing of a format.") from None
+            raise BadData(f"{self.path} is no clip: its clip.json lacks format, width or height.") from None
         if version != FORMAT:
             raise BadData(f"{self.path} is in format {version}, this fctfg reads {FORMAT}; prepare it again.")
 

@@ -200,7 +200,7 @@ def rewritten(path, **changes):
     ({"wave_wav": None}, "no wave.wav"),
     ({"wave_wav": b"RIFF"}, "16 bit mono"),
     ({"clip_json": b"{"}, "clip.json"),
-    ({"clip_json": b'{"format": 2}'}, "format 2"),
+    ({"clip_json": b'{"format": 2, "width": 9, "height": 9}'}, "format 2"),
     ({"landmarks_npy": b"no numbers"}, "landmarks.npy is no array"),
     ({"000002_jpg": b"no picture"}, "000002.jpg is no JPEG"),
     ({"compression": zipfile.ZIP_DEFLATED}, "compressed"),

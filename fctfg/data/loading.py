@@ -1,0 +1,84 @@
+"""From a dataset to batches: which samples, in which process, on which device."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from itertools import count
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from ..interfaces import Clip
+from .windows import ClipWindows, stack
+
+log = logging.getLogger(__name__)
+
+
+def clip_loader(dataset: ClipWindows, batch: int, first: int = 0, workers: int | None = None, rank: int = 0,
+                processes: int = 1, batches: int | None = None, device: torch.device | str | None = None) -> Iterator[Clip]:
+    """Batches from sample `first` on, the same ones for any number of workers; without end, or as many as `batches`.
+
+    Of several processes, each with its `rank`, one takes samples first + rank, first + rank + processes, ..., so a step of
+    all advances `first` by batch * processes. `workers` loader processes read ahead; 0 for none, None for as many as the
+    machine's cores leave. With `device` the pictures travel there as bytes. What cannot be read is logged once, by name.
+    """
+    workers = sensible_workers(processes) if workers is None else workers
+    on_gpu = device is not None and torch.device(device).type == "cuda"
+    options = dict(multiprocessing_context=_context(), worker_init_fn=_leave_signals_to_the_parent) if workers else {}
+    loader = DataLoader(_Batches(dataset), batch_size=None, sampler=_Numbers(batch, first, rank, processes, batches),
+                        num_workers=workers, pin_memory=on_gpu, **options)
+    noted: set[str] = set()
+    for stacked, skipped in loader:
+        for name, reason in skipped.items():
+            dataset.skipped[name] = reason
+            if name not in noted:
+                noted.add(name)
+                log.warning("left out: %s", reason)
+        yield dataset.to_clip(stacked, device)
+
+
+def sensible_workers(processes: int = 1) -> int:
+    """Loader processes for each of `processes`: the cores that are left, at most 8."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(0, min(8, cores // processes - 1))
+
+
+class _Batches(Dataset):
+    """Whole batches by their sample numbers, so that a worker hands over few large tensors."""
+
+    def __init__(self, clips: ClipWindows):
+        self.clips = clips
+
+    def __getitem__(self, numbers: list[int]):
+        return stack([self.clips[number] for number in numbers]), dict(self.clips.skipped)
+
+
+class _Numbers:
+    """The sample numbers of each batch."""
+
+    def __init__(self, batch: int, first: int, rank: int, processes: int, batches: int | None):
+        self.batch, self.first, self.rank, self.processes, self.batches = batch, first, rank, processes, batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in count() if self.batches is None else range(self.batches):
+            start = self.first + step * self.batch * self.processes + self.rank
+            yield list(range(start, start + self.batch * self.processes, self.processes))
+
+
+def _context():
+    """Forking a process that has threads, as torch's do, may hang; a server without threads forks for us where it can."""
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload(["fctfg.data"])
+    return context
+
+
+def _leave_signals_to_the_parent(_worker: int) -> None:
+    # The trainer saves on SIGINT and SIGTERM, which reach the whole group; it ends its loaders itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
