@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -35,13 +36,26 @@ def shared_data() -> Path:
 
 
 @pytest.fixture
-def fctfg(monkeypatch):
-    """Run the real command in a process of its own: `fctfg("train", "--help").stdout`."""
-    import subprocess
+def fctfg(tmp_path):
+    """Run the real command in a process and a folder of its own: `fctfg("train", "--help").stdout`."""
 
-    def run(*arguments, **options) -> subprocess.CompletedProcess:
-        environment = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "2", **options.pop("env", {})}
+    def run(*arguments, env=None, timeout=120) -> subprocess.CompletedProcess:
+        environment = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "2", **(env or {})}
         return subprocess.run([sys.executable, "-m", "fctfg", *map(str, arguments)], capture_output=True, text=True,
-                              env=environment, timeout=options.pop("timeout", 120), **options)
+                              env=environment, timeout=timeout, cwd=tmp_path)
+
+    return run
+
+
+@pytest.fixture
+def refused(fctfg):
+    """Run a command that must fail on one line, with exit code 1 and no traceback; that line."""
+
+    def run(*arguments) -> str:
+        done = fctfg(*arguments)
+        assert done.returncode == 1, (done.returncode, done.stdout, done.stderr)
+        lines = done.stderr.strip().splitlines()
+        assert len(lines) == 1 and lines[0].startswith("Error: "), done.stderr
+        return lines[0]
 
     return run

@@ -1,0 +1,82 @@
+"""From what a user names (a run, a recipe, a weight file) to a model on a device, and on to the pipeline."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .errors import BadMedia, BadRun
+from .model import TalkingFace, build_model
+from .recipe import Recipe
+from .runs import load_model
+
+
+def open_model(run: str | None = None, recipe: str | None = None, checkpoint: str | None = None,
+               say: Callable[[str], None] = print) -> tuple[TalkingFace, Recipe, dict[str, str]]:
+    """The model in eval mode on the CPU, its recipe, and where its weights come from, for the report.
+
+    Raises:
+        BadRun: nothing was named, or a recipe that draws nothing without weights.
+        BadWeights: the file is not what it should be.
+    """
+    if run:
+        model, chosen = load_model(run)
+        return model, chosen, {"run": str(run), "sha256": _sha256(Path(run) / "model.safetensors")}
+    if checkpoint:
+        from .checkpoints import fill, recognise
+
+        chosen = Recipe.find(recipe) if recipe else recognise(checkpoint)
+        model = build_model(chosen)
+        say(fill(model, None, chosen, checkpoint))
+        return model.eval(), chosen, {"file": str(checkpoint), "sha256": _sha256(Path(checkpoint))}
+    if not recipe:
+        raise BadRun("Give --run RUN, --checkpoint FILE, or --recipe warp, which needs no weights.")
+    chosen = Recipe.find(recipe)
+    model = build_model(chosen)
+    if any(True for _ in model.parameters()):
+        raise BadRun(f"Recipe '{chosen.name}' needs weights: train it and give --run RUN, or give --checkpoint FILE; "
+                     "--recipe warp needs none.")
+    return model.eval(), chosen, {}
+
+
+def generate(face: str, audio: str | None, out: str, *, run: str | None = None, recipe: str | None = None,
+             checkpoint: str | None = None, device: str = "auto", precision: str = "auto",
+             say: Callable[[str], None] = print, **options: Any) -> dict[str, Any]:
+    """Open the model and make `face` say `audio` into `out`; the report. `options` go to `fctfg.pipeline.generate`."""
+    from .media import probe_video
+    from .pipeline import generate as draw
+    from .quicken import quicken
+
+    model, chosen, weights = open_model(run, recipe, checkpoint, say)
+    if audio is None:
+        if not probe_video(face).has_sound:
+            raise BadMedia(f"{face} has no sound of its own; give the speech with --audio.")
+        audio = face
+    target = pick_device(device)
+    model = quicken(model, target, None if precision == "auto" else precision)
+    return draw(face, audio, out, model, chosen, device=target, weights=weights, **options)
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is the GPU where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadRun(f"--device {name} cannot be used here ({reason}); `fctfg doctor` lists the devices, --device cpu works.") from None
+    return device
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
