@@ -1,9 +1,11 @@
 """Packaging. `plugins/` is installed as the import package `fctfg_plugins`."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+HERE = Path(__file__).parent
 EXTRAS = {
     "mediapipe": ["mediapipe>=0.10.14"],
     "face-alignment": ["face-alignment>=1.4"],
@@ -12,9 +14,9 @@ EXTRAS = {
 
 setup(
     name="fctfg",
-    version="0.1.0",
+    version=re.search(r'__version__ = "(.+)"', (HERE / "fctfg" / "__init__.py").read_text())[1],
     description="Train and run talking faces made of interchangeable parts",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
     packages=[*find_packages(include=["fctfg", "fctfg.*"]), "fctfg_plugins",

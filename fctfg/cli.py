@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shlex
 import sys
 
 import click
@@ -15,6 +16,7 @@ MACHINE_ERRORS = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.ED
 """What the machine refuses, which is no bug of ours: a full disk, a folder that is not ours to write in."""
 
 CHOICES_WHEN_LONGER = ("bounce", "loop", "freeze", "cut")
+CHOICES_WHEN_SHORTER = ("cut", "silence")
 
 
 class PluginName(click.ParamType):
@@ -178,6 +180,29 @@ def _pair(text: str, option: str, example: str) -> tuple[str, str]:
 
 
 @main.command()
+@click.argument("raw", metavar="RAW_FOLDER", type=click.Path())
+@click.argument("out", metavar="OUT_FOLDER", type=click.Path())
+@click.option("--crop", default="wav2lip", show_default=True, help="The crop profile; it must be the recipe's.")
+@click.option("--size", type=click.IntRange(16), help="Pixels of a stored frame.  [default: the profile's]")
+@click.option("--detector", type=PluginName("detector"), default="dlib-hog", show_default=True, help="What finds the faces.")
+@click.option("--shard", default="1/1", show_default=True, metavar="K/N", help="This machine's part of the work.")
+@click.option("--workers", type=click.IntRange(0), help="Processes.  [default: one a core]")
+@click.option("--vocals", is_flag=True, help="Separate the voice from the sound behind it first.")
+@click.option("--min-seconds", type=click.FloatRange(0), default=1.0, show_default=True, help="Drop shorter clips.")
+@click.option("--max-seconds", type=click.FloatRange(0), default=20.0, show_default=True, help="Split longer clips.")
+def prepare(raw, out, shard, **options):
+    """Make clips to train on from a folder of raw videos."""
+    from .prepare import ProgressBar, parse_shard
+    from .prepare import prepare as run_prepare
+
+    with ProgressBar() as bar:
+        summary = run_prepare(raw, out, shard=parse_shard(shard), progress=bar, **options)
+    for failure in summary.failures:
+        click.echo(failure, err=True)
+    click.echo(f"{summary}.\nSee {out}/manifest.json. Next: fctfg train --recipe wav2lip --data {shlex.quote(out)}")
+
+
+@main.command()
 @click.option("--face", required=True, type=click.Path(), help="A video to dub, or a picture to animate.")
 @click.option("--audio", type=click.Path(), help="The speech: a sound file, or a video whose sound is taken.  [default: the face video's own]")
 @click.option("--out", type=click.Path(), default="out.mp4", show_default=True, help="The video to write; a report is written beside it.")
@@ -187,16 +212,19 @@ def _pair(text: str, option: str, example: str) -> tuple[str, str]:
 @click.option("--speaker", default="largest", show_default=True, help="Which face: largest, left:2, right:1, 640,200 or picture.jpg.")
 @click.option("--when-audio-is-longer", type=click.Choice(CHOICES_WHEN_LONGER), default="bounce", show_default=True,
               help="What the picture does when a video ends before the sound.")
+@click.option("--when-audio-is-shorter", type=click.Choice(CHOICES_WHEN_SHORTER), default="cut", show_default=True,
+              help="Whether a video ends with the sound or goes on with its mouth closed.")
+@click.option("--fps", default="25", show_default=True, help="Frames a second of an animated picture: 25, 29.97, 30000/1001.")
 @click.option("--detector", type=PluginName("detector"), default="dlib-hog", show_default=True, help="What finds the faces.")
 @click.option("--batch", type=click.IntRange(1), help="Frames drawn at once.")
 @_device
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True, help="Of the networks' arithmetic.")
-def generate(face, audio, out, run_folder, recipe, checkpoint, speaker, when_audio_is_longer, detector, batch, device, precision):
+def generate(face, audio, out, run_folder, recipe, checkpoint, device, precision, **options):
     """Make a face say a sound."""
     from .generating import generate as draw
 
-    draw(face, audio, out, run=run_folder, recipe=recipe, checkpoint=checkpoint, speaker=speaker,
-         when_audio_is_longer=when_audio_is_longer, detector=detector, batch=batch, device=device, precision=precision, say=click.echo)
+    draw(face, audio, out, run=run_folder, recipe=recipe, checkpoint=checkpoint, device=device, precision=precision,
+         say=click.echo, **{name: value for name, value in options.items() if value is not None})
 
 
 @main.command()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,23 @@ def generate(face: str, audio: str | None, out: str, *, run: str | None = None, 
         audio = face
     target = pick_device(device)
     model = quicken(model, target, None if precision == "auto" else precision)
-    return draw(face, audio, out, model, chosen, device=target, weights=weights, **options)
+    with _progress_bar() as progress:
+        report = draw(face, audio, out, model, chosen, device=target, weights=weights, progress=progress, **options)
+    say(f"{out}: {report['frames']['written']} frames")
+    return report
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Callable[[int, int], None]]:
+    """Frames done, frames a second and the time left; silent where there is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    with Progress(TextColumn("drawing"), BarColumn(), MofNCompleteColumn(), TextColumn("frames"),
+                  TimeRemainingColumn(), console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def pick_device(name: str) -> torch.device:

@@ -14,7 +14,7 @@ OPTIONS = {  # the command line does not grow by accident
     "demo": {"out"},
     "doctor": {"as_json"},
     "generate": {"face", "audio", "out", "run_folder", "recipe", "checkpoint", "speaker", "when_audio_is_longer",
-                 "detector", "batch", "device", "precision"},
+                 "when_audio_is_shorter", "fps", "detector", "batch", "device", "precision"},
     "list-plugins": {"kind", "check", "as_json"},
     "prepare": {"raw", "out", "crop", "size", "detector", "shard", "workers", "vocals", "min_seconds", "max_seconds"},
     "show": {"kind", "name"},
@@ -96,8 +96,14 @@ def test_a_recipe_file_works_like_a_recipe_plugin(tmp_path):
     (["generate", "--face", "a.mp4", "--audio", "b.wav"], "Give --run RUN, --checkpoint FILE, or --recipe warp"),
     (["generate", "--face", "a.mp4", "--audio", "b.wav", "--recipe", "wav2lip"], "needs weights"),
 ])
-def test_what_cannot_work_is_refused_in_one_line(refused, arguments, message):
-    assert message in refused(*arguments)
+def test_what_cannot_work_is_refused_in_one_line(arguments, message):
+    done = run(*arguments)
+    assert done.exit_code == 1 and done.output.startswith("Error: ") and done.output.count("\n") == 1, done.output
+    assert message in done.output
+
+
+def test_a_refusal_is_one_line_on_stderr_and_no_traceback(refused):
+    assert refused("train", "--recipe", "tinny").startswith("Error: No recipe called 'tinny'.")
 
 
 def test_unknown_command_and_option_suggest():
