@@ -37,7 +37,12 @@ def train(recipe: Recipe, data: str | Path, *, run: Run | None = None, out: str 
     What cannot work is refused before a run folder is made.
     """
     check_pair(recipe)
+    for stage in recipe.stages:
+        registry.build("task", stage.task.name, **stage.task.options)
+    losses = build_losses(recipe)
+    model = build_model(recipe)
     make_dataset(data, recipe, "train", (0.0, 0.0), recipe.seed)
+    started = [start(model, losses, recipe, path) for path in start_from]
     accelerator = accelerator_for(recipe.precision, device)
     resume = run is not None
     folder = [None]
@@ -48,7 +53,9 @@ def train(recipe: Recipe, data: str | Path, *, run: Run | None = None, out: str 
             run = Run.create(recipe, out)
         folder = [str(run.path)]
     run = Run(broadcast_object_list(folder)[0])
-    trainer = Trainer(recipe, run, data, accelerator, workers=workers, resume=resume, start_from=start_from, say=say)
+    trainer = Trainer(recipe, run, data, accelerator, model, losses, workers=workers, resume=resume, say=say)
+    for line in started:
+        trainer.say(line)
     trainer.say(f"{'Going on with' if resume else 'Training'} {recipe.name} on {accelerator.device}, "
                 f"{accelerator.num_processes} process{'es' * (accelerator.num_processes > 1)}; run {run.path}")
     try:
@@ -60,6 +67,13 @@ def train(recipe: Recipe, data: str | Path, *, run: Run | None = None, out: str 
         accelerator.end_training()
     trainer.say(f"Done at step {trainer.step}: {run.path}. Next: fctfg generate --run {run.path} --face FACE --audio SOUND")
     return 0
+
+
+def build_losses(recipe: Recipe) -> nn.ModuleDict:
+    """Every loss of the recipe by its name there, with nothing that asks for gradients until a critic trains."""
+    torch.manual_seed(recipe.seed)
+    return nn.ModuleDict({name: registry.build("loss", part.name, **part.options)
+                          for name, part in recipe.losses.items()}).requires_grad_(False)
 
 
 def start(model: nn.Module, losses: nn.Module, recipe: Recipe, path: str | Path) -> str:
@@ -114,21 +128,21 @@ class Trainer:
 
     Args:
         accelerator: where and in which precision; see `accelerator_for`.
+        model, losses: as `build_model` and `build_losses` give them, or filled from weights.
         workers: loader processes; None for a sensible number.
         resume: go on from the run's newest checkpoint.
-        start_from: weight files or runs to fill the model and the losses from, in order.
         say: receives lines for the user.
     """
 
-    def __init__(self, recipe: Recipe, run: Run, data: str | Path, accelerator: Accelerator, *, workers: int | None = None,
-                 resume: bool = False, start_from: Sequence[str | Path] = (), say: Callable[[str], None] = print):
+    def __init__(self, recipe: Recipe, run: Run, data: str | Path, accelerator: Accelerator, model: TalkingFace,
+                 losses: nn.ModuleDict, *, workers: int | None = None, resume: bool = False,
+                 say: Callable[[str], None] = print):
         self.recipe, self.run, self.data, self.workers = recipe, run, data, workers
         self.say = say if accelerator.is_main_process else _silence
         self.accelerator = accelerator
         self.device = self.accelerator.device
-        self.model = build_model(recipe).to(self.device)
-        self.losses = nn.ModuleDict({name: registry.build("loss", part.name, **part.options)
-                                     for name, part in recipe.losses.items()}).to(self.device).requires_grad_(False)
+        self.model = model.to(self.device)
+        self.losses = losses.to(self.device)
         contexts = [self.model.audio_encoder.context, *(loss.context for loss in self.losses.values())]
         self.context = max(c[0] for c in contexts), max(c[1] for c in contexts)
         self.ema: TalkingFace | None = None
@@ -138,8 +152,6 @@ class Trainer:
         self.scalars: dict[str, float] = {}
         self._signal = 0
         self._saved: dict | None = None
-        for path in start_from:
-            self.say(start(self.model, self.losses, recipe, path))
         if resume:
             self._load()
         torch.manual_seed(recipe.seed + self.accelerator.process_index)

@@ -15,9 +15,10 @@ from torch import nn
 from fctfg import registry
 from fctfg.errors import BadRun, TrainingFailed
 from fctfg.interfaces import Loss
+from fctfg.model import build_model
 from fctfg.recipe import Recipe
 from fctfg.runs import Run, load_model
-from fctfg.trainer import Trainer, accelerator_for, train, update_ema
+from fctfg.trainer import Trainer, accelerator_for, build_losses, train, update_ema
 
 TINY = Recipe.find("tiny").with_setting("clip_frames", "1").with_setting("size", "16")
 
@@ -58,8 +59,6 @@ def test_a_loss_falls_and_all_that_generate_needs_is_there(tmp_path):
 
 def test_frozen_parts_keep_their_bits(tmp_path):
     run = trained(recipe(stages__colour__train=["decoder"], stages__adversary__steps=1), tmp_path / "run")
-    from fctfg.model import build_model
-
     fresh, (after, _) = build_model(run.recipe), load_model(run.path)
     for name in ("visual_encoder", "audio_encoder", "fusion"):
         for a, b in zip(getattr(fresh, name).parameters(), getattr(after, name).parameters()):
@@ -146,7 +145,7 @@ def test_a_checkpoint_that_does_not_fit_its_recipe_is_refused(tmp_path):
     run = trained(recipe(stages__colour__steps=1, stages__adversary__steps=1), tmp_path / "run")
     changed = run.recipe.with_setting("audio_encoder.options.width", "5")
     with pytest.raises(BadRun, match="its checkpoint does not fit its recipe.yaml"):
-        Trainer(changed, run, "synthetic", accelerator_for("fp32", "cpu"), workers=0, resume=True)
+        Trainer(changed, run, "synthetic", accelerator_for("fp32", "cpu"), build_model(changed), build_losses(changed), resume=True)
 
 
 def test_numbered_folders_count_on(tmp_path):
