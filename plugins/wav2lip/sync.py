@@ -1,0 +1,150 @@
+"""The sync expert: whether a mouth and a sound belong together, learnt from real speech, then held against what is drawn."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fctfg.audio import MEL_CONTEXT, mel_windows
+from fctfg.errors import BadRecipe
+from fctfg.interfaces import Clip, Critic, Output
+
+from .blocks import LICENCE, PAPER, ConvBlock, audio_tower, check_batch, lower_half, residuals, scaled
+from .plateau import PlateauWatch
+
+WINDOW = 5
+"""Consecutive frames that the expert sees at once: the 0.2 s that a mel window of 16 columns lasts."""
+
+
+class SyncExpert(nn.Module):
+    """Mouth and sound in one space, where those that belong together are near: `SyncNet_color` of lipsync_expert.pth."""
+
+    def __init__(self, scale: float = 1.0):
+        super().__init__()
+        c32, c64, c128, c256, c512 = (scaled(channels, scale) for channels in (32, 64, 128, 256, 512))
+        self.face_encoder = nn.Sequential(
+            ConvBlock(3 * WINDOW, c32, 7, 1, 3),  # 48 x 96
+            ConvBlock(c32, c64, 5, (1, 2), 1), *residuals(c64, 2),  # 46 x 47
+            ConvBlock(c64, c128, 3, 2, 1), *residuals(c128, 3),  # 23 x 24
+            ConvBlock(c128, c256, 3, 2, 1), *residuals(c256, 2),  # 12
+            ConvBlock(c256, c512, 3, 2, 1), *residuals(c512, 2),  # 6
+            ConvBlock(c512, c512, 3, 2, 1), ConvBlock(c512, c512, 3), ConvBlock(c512, c512, 1))  # 3, 1, 1
+        self.audio_encoder = audio_tower(scale, last_residuals=2)
+
+    def forward(self, mel: Tensor, mouths: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings (M, 512) of length one of `mel` (M, 1, 80, 16) and `mouths` (M, 15, 48, 96), in float32.
+
+        None of their entries is negative, so their cosine is in [0, 1] and serves as a probability.
+        """
+        check_batch("the sync expert", self, min(len(mel), len(mouths)))
+        return tuple(F.normalize(tower(x).flatten(1).float()) for tower, x in
+                     ((self.audio_encoder, mel), (self.face_encoder, mouths)))
+
+
+class SyncLoss(Critic):
+    """Minus the log of the cosine between mouth and sound, as the sync expert sees and hears them.
+
+    Prajwal et al., "A Lip Sync Expert Is All You Need for Speech to Lip Generation In the Wild", 2020, arXiv:2008.10010,
+    section 3 and equations 1, 2. Sees the lower half of five consecutive frames at 96 px of the `wav2lip` crop (others are
+    resized), hears 0.2 s from the first of them. Longer clips are looked at in windows that move by one frame, the paper's are
+    of five. The expert learns on the real frames of a clip, whatever was drawn. Differs: each mouth is shown both its own
+    sound and a wrong one, where the authors toss a coin; cosines are kept 1e-6 away from 0 and 1. Loads lipsync_expert.pth
+    (research and personal use only).
+
+    Args:
+        expert_mode: of the batch norm while it judges. `eval` uses what it learnt; `train` the batch's own statistics, as the
+            authors' training does, where the expert is never put in eval mode.
+        plateau_steps: after how many steps at the loss of a guess it speaks up; see `PlateauWatch`.
+        scale: multiplies the channels of every layer; 1 is the public network.
+    """
+
+    paper = PAPER
+    licence = LICENCE
+    context = MEL_CONTEXT
+    test_options = {"scale": 1 / 16}
+
+    def __init__(self, *, lr: float = 1e-4, betas: tuple[float, float] = (0.9, 0.999), expert_mode: str = "eval",
+                 plateau_steps: int = 5000, scale: float = 1.0):
+        super().__init__()
+        if expert_mode not in ("eval", "train"):
+            raise BadRecipe(f"loss 'sync': expert_mode '{expert_mode}' is unknown; give eval or train.")
+        self.expert_mode = expert_mode
+        self.network = SyncExpert(scale).requires_grad_(False)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=lr, betas=tuple(betas))
+        self.plateau = PlateauWatch(plateau_steps)
+
+    def forward(self, output: Output, clip: Clip) -> Tensor:
+        mouths = self.see(output.frames)
+        mel = self.hear(clip.wave, clip.times)
+        self.network.train(self.expert_mode == "train")
+        return minus_log(cosines(*self.network(mel, mouths))).mean()
+
+    def critic_loss(self, output: Output, clip: Clip) -> tuple[Tensor, dict[str, Tensor]]:
+        right, wrong = self._right_and_wrong(clip.frames, clip)
+        loss = 0.5 * (minus_log(right).mean() + minus_log(1 - wrong).mean())
+        return loss, {"accuracy": accuracy(right, wrong)}
+
+    def train_critic(self, output: Output, clip: Clip) -> dict[str, Tensor]:
+        report = super().train_critic(output, clip)
+        self.plateau.update(report["critic"])
+        return report
+
+    def measure(self, output: Output, clip: Clip) -> dict[str, Tensor]:
+        """How well the expert tells the right sound from a wrong one.
+
+        `accuracy` at a cosine of 0.5, the mean cosines `right` and `wrong`, and `ranking`, the chance that a right pair is
+        nearer than a wrong one, which needs no threshold: 0.5 is guessing.
+        """
+        self.network.eval()
+        with torch.no_grad():
+            right, wrong = self._right_and_wrong(output.frames, clip)
+        return {"accuracy": accuracy(right, wrong), "right": right.mean(), "wrong": wrong.mean(),
+                "ranking": ranking(right, wrong)}
+
+    def advice(self) -> str | None:
+        return self.plateau.advice()
+
+    def see(self, frames: Tensor) -> Tensor:
+        """Every five consecutive mouths of `frames` (B, T, 3, H, W): (B (T - 4), 15, 48, 96), one frame after the other."""
+        if frames.shape[1] < WINDOW:
+            raise BadRecipe(f"loss 'sync' looks at {WINDOW} consecutive frames, and the clips have {frames.shape[1]}; "
+                            f"give clip_frames: {WINDOW} or more.")
+        windows = lower_half(frames).unfold(1, WINDOW, 1)  # (B, T - 4, 3, 48, 96, 5)
+        return windows.permute(0, 1, 5, 2, 3, 4).flatten(2, 3).flatten(0, 1)
+
+    def hear(self, wave: Tensor, times: Tensor) -> Tensor:
+        """The mel windows (B (T - 4), 1, 80, 16) at the first of every five frames."""
+        return mel_windows(wave, times[:len(times) - WINDOW + 1]).flatten(0, 1)[:, None]
+
+    def _right_and_wrong(self, frames: Tensor, clip: Clip) -> tuple[Tensor, Tensor]:
+        """The cosines (M,) of every mouth with its own sound, and with one of another moment or, failing that, clip."""
+        wrong_wave = clip.wave.roll(1, 0) if clip.other_wave is None else clip.other_wave
+        if clip.other_wave is None and len(frames) < 2:
+            raise BadRecipe("loss 'sync' takes wrong sounds from the other clips of a batch, and this one has a single clip; "
+                            "give batch: 2 or more.")
+        mouths = self.see(frames)
+        mel = torch.cat([self.hear(clip.wave, clip.times), self.hear(wrong_wave, clip.times)])
+        sounds, faces = self.network(mel, mouths)
+        right, wrong = cosines(sounds, faces.repeat(2, 1)).chunk(2)
+        return right, wrong
+
+
+def cosines(a: Tensor, b: Tensor) -> Tensor:
+    """(M,): of the angles between vectors (M, A) of length one."""
+    return (a * b).sum(-1)
+
+
+def minus_log(probability: Tensor) -> Tensor:
+    """Its negative logarithm, finite also where rounding has left [0, 1]."""
+    return -probability.clamp(1e-6, 1).log()
+
+
+def accuracy(right: Tensor, wrong: Tensor) -> Tensor:
+    """The share of pairs on their side of a cosine of 0.5."""
+    return torch.cat([right > 0.5, wrong <= 0.5]).float().mean()
+
+
+def ranking(right: Tensor, wrong: Tensor) -> Tensor:
+    """The share of all (right, wrong) in which the right one is nearer: the area under the ROC curve. Ties count half."""
+    return 0.5 + 0.5 * (right[:, None] - wrong[None]).sign().mean()
