@@ -1,0 +1,101 @@
+"""From tracked faces to stretches of a video: who speaks when, and what cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+import numpy as np
+
+NO_FACE = "no face"
+SEVERAL_FACES = "several faces"
+SMALL_FACE = "small face"
+TOO_SHORT = "too short"
+
+DOMINANT = 1.5  # how many times higher than any other face the speaker's must be
+BLIP = 5  # frames; what is seen for fewer is taken for an error of the detector
+
+
+@dataclass
+class Run:
+    """One face, seen in every frame from `first` on."""
+
+    first: int
+    boxes: list[np.ndarray] = field(default_factory=list)
+    """(4,) each, in pixels of the video."""
+    landmarks: list[np.ndarray] = field(default_factory=list)
+    """(68, 2) each, in pixels of the video."""
+
+    @property
+    def stop(self) -> int:
+        return self.first + len(self.boxes)
+
+    @property
+    def height(self) -> float:
+        """Of the face, in pixels: the median over the run."""
+        return float(np.median([box[3] - box[1] for box in self.boxes]))
+
+    def cut(self, first: int, stop: int) -> Run:
+        """The part of it in the frames from `first` up to `stop`."""
+        part = slice(first - self.first, stop - self.first)
+        return Run(first, self.boxes[part], self.landmarks[part])
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The frames from `first` up to `stop`: either one face to keep, or the reason to drop them."""
+
+    first: int
+    stop: int
+    face: Run | None = None
+    reason: str = ""
+
+
+def choose(runs: Iterable[Run], first: int, stop: int, *, min_frames: int, max_frames: int,
+           min_face: float) -> list[Stretch]:
+    """Divide the shot from `first` up to `stop` into stretches that cover it without a gap.
+
+    Kept is a face that nobody in the picture rivals: the highest one, where it is `DOMINANT` times higher than the next.
+    Of people side by side nobody knows who speaks, and a wrong guess teaches the wrong mouth: they are dropped.
+    A long stretch is split evenly into clips of at most `max_frames`.
+    """
+    runs = [run for run in runs if run.stop - run.first >= BLIP]
+    heights = {id(run): run.height for run in runs}
+    edges = sorted({first, stop, *(run.first for run in runs), *(run.stop for run in runs)})
+    stretches = []
+    for start, end in pairwise(edges):
+        present = sorted((run for run in runs if run.first <= start < run.stop), key=lambda run: -heights[id(run)])
+        if not present:
+            stretches.append(Stretch(start, end, reason=NO_FACE))
+        elif len(present) > 1 and heights[id(present[0])] < DOMINANT * heights[id(present[1])]:
+            stretches.append(Stretch(start, end, reason=SEVERAL_FACES))
+        else:
+            stretches.append(Stretch(start, end, present[0]))
+    return [part for stretch in join(stretches) for part in _judge(stretch, min_frames, max_frames, min_face)]
+
+
+def join(stretches: Sequence[Stretch]) -> list[Stretch]:
+    """The same stretches, neighbours of one face or of one reason made one."""
+    joined: list[Stretch] = []
+    for stretch in stretches:
+        last = joined[-1] if joined else None
+        if last and last.stop == stretch.first and last.face is stretch.face and last.reason == stretch.reason:
+            joined[-1] = replace(last, stop=stretch.stop)
+        else:
+            joined.append(stretch)
+    return joined
+
+
+def _judge(stretch: Stretch, min_frames: int, max_frames: int, min_face: float) -> list[Stretch]:
+    if stretch.face is None:
+        return [stretch]
+    face = stretch.face.cut(stretch.first, stretch.stop)
+    count = stretch.stop - stretch.first
+    if count < min_frames:
+        return [Stretch(stretch.first, stretch.stop, reason=TOO_SHORT)]
+    if face.height < min_face:
+        return [Stretch(stretch.first, stretch.stop, reason=SMALL_FACE)]
+    parts = -(-count // max_frames)
+    edges = [stretch.first + count * part // parts for part in range(parts + 1)]
+    return [Stretch(start, end, face.cut(start, end)) for start, end in pairwise(edges)]

@@ -1,0 +1,162 @@
+"""One video to its clips."""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from collections.abc import Iterator
+from contextlib import closing
+from fractions import Fraction
+from itertools import groupby, islice
+from operator import itemgetter
+from pathlib import Path
+
+import numpy as np
+
+from .. import faces, media, registry
+from ..data.clipfile import write_clip
+from ..errors import BadData, BadMedia
+from ..interfaces import FRAME_RATE, SAMPLE_RATE
+from .progress import Advance
+from .records import PreparedFolder, Record, Settings
+from .shots import number_shots
+from .sources import Source
+from .stretches import Run, Stretch, choose, join
+from .vocals import separate_voice
+
+NO_SOUND = "no sound"
+SILENT = "silent"
+UNREADABLE = "unreadable"
+FAILED = "failed"
+
+SAMPLES = SAMPLE_RATE // FRAME_RATE  # of sound, to a frame
+LATE = 5  # frames by which a picture may outlast its sound; codecs end where their blocks do
+QUIET = 1e-3  # -60 dB: where no sample is louder, nobody speaks
+TELL_EVERY = 50  # frames
+MACHINE_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
+
+class VideoPreparer:
+    """Prepares one video at a time, with a detector of its own."""
+
+    def __init__(self, root: Path, settings: Settings):
+        self.folder, self.settings = PreparedFolder(root), settings
+        self.profile = faces.find_profile(settings.crop)
+        self.detector = registry.build("detector", settings.detector)
+
+    def __call__(self, source: Source) -> Iterator[Advance | Record]:
+        """Write the clips of `source` and its record; tell how far it is and at last the record.
+
+        Whatever is wrong with one video is the reason why (the rest of) it is dropped, and stops nothing else.
+
+        Raises:
+            BadData: nothing more can be written.
+        """
+        self.folder.sweep(source)
+        record = Record.of(source)
+        try:
+            try:
+                yield from self._prepare(source, record)
+            except BadMedia as error:
+                record.drop(UNREADABLE, detail=str(error))
+            except OSError as error:
+                if error.errno in MACHINE_FULL:
+                    raise
+                self._fail(record, error)
+            except Exception as error:  # a bug of ours or of a codec: this video is lost, the others are not
+                self._fail(record, error)
+            self.folder.write_record(source, record)
+        except OSError as error:
+            raise BadData(f"{self.folder.root} cannot be written to any more: {error.strerror}. What is finished is kept: "
+                          "make room and give the same command again.") from None
+        yield record
+
+    @staticmethod
+    def _fail(record: Record, error: Exception) -> None:
+        record.failed = True
+        record.drop(FAILED, detail=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+
+    def _prepare(self, source: Source, record: Record) -> Iterator[Advance]:
+        info = media.probe_video(source.file)
+        if not info.has_sound:
+            return record.drop(NO_SOUND, 0.0, round(info.duration, 3))
+        wave = media.read_sound(source.file, SAMPLE_RATE)
+        if _is_silent(wave):
+            return record.drop(SILENT, 0.0, round(info.duration, 3))
+        if self.settings.vocals:
+            wave = separate_voice(wave)
+
+        heard = -(-len(wave) // SAMPLES) + LATE
+        stretches = yield from self._find(source, info.duration, heard, record)
+        if info.duration - heard / FRAME_RATE > 1 / FRAME_RATE:
+            stretches.append(Stretch(heard, max(heard + 1, round(info.duration * FRAME_RATE)), reason=NO_SOUND))
+        yield from self._write(source, join(stretches), wave, record)
+
+    def _find(self, source: Source, duration: float, limit: int, record: Record):
+        """Go through the first `limit` frames and give their stretches, in order and without a gap."""
+        stretches: list[Stretch] = []
+        with closing(media.read_video(source.file, Fraction(FRAME_RATE))) as frames:
+            for _, shot in groupby(number_shots(islice(frames, limit)), key=itemgetter(0)):
+                first, runs, latest = record.frames, [], {}
+                for _, found in faces.FaceTracker(self.detector).track(frame for _, frame in shot):
+                    for face in found:
+                        run = latest.get(face.track)
+                        if run is None or run.stop != record.frames:
+                            runs.append(run := Run(record.frames))
+                            latest[face.track] = run
+                        run.boxes.append(np.asarray(face.box, np.float32))
+                        run.landmarks.append(np.asarray(face.landmarks, np.float32))
+                    record.frames += 1
+                    if record.frames % TELL_EVERY == 0:
+                        yield Advance(TELL_EVERY, min(1.0, record.frames / FRAME_RATE / max(duration, 1e-3)))
+                stretches += choose(runs, first, record.frames, min_face=self.settings.min_face,
+                                    min_frames=round(self.settings.min_seconds * FRAME_RATE),
+                                    max_frames=round(self.settings.max_seconds * FRAME_RATE))
+        return stretches
+
+    def _write(self, source: Source, stretches: list[Stretch], wave: np.ndarray, record: Record) -> Iterator[Advance]:
+        """Go through the video a second time, since crops can be cut when it is known whose they are."""
+        with closing(media.read_video(source.file, Fraction(FRAME_RATE))) as frames:
+            numbered = enumerate(frames)
+            for stretch in stretches:
+                start, end = stretch.first / FRAME_RATE, stretch.stop / FRAME_RATE
+                sound = wave[stretch.first * SAMPLES:stretch.stop * SAMPLES]
+                if stretch.face is None:
+                    record.drop(stretch.reason, start, end)
+                elif _is_silent(sound):
+                    record.drop(SILENT, start, end)
+                else:
+                    sound = np.pad(sound, (0, (stretch.stop - stretch.first) * SAMPLES - len(sound)))
+                    record.clips.append(self._write_clip(source, stretch.face, numbered, sound))
+                    yield Advance(0, 1.0)
+
+    def _write_clip(self, source: Source, face: Run, numbered: Iterator[tuple[int, np.ndarray]], sound: np.ndarray) -> dict:
+        """Crop `face` out of the frames that come, write its clip, and give the manifest's entry."""
+        start, size = face.first / FRAME_RATE, self.settings.size
+        landmarks = np.stack(face.landmarks).astype(np.float64)
+        matrices = self.profile.matrices(landmarks)
+
+        def crops() -> Iterator[np.ndarray]:
+            for number, frame in numbered:
+                if number >= face.first:
+                    yield faces.crop(frame, matrices[number - face.first], size)
+                if number == face.stop - 1:
+                    return
+            raise BadMedia(f"{source.shown} could be read once, but a second time only for {number / FRAME_RATE:.1f} s.")
+
+        name = f"{source.name}-{round(1000 * start):08}"
+        facts = {"name": name, "speaker": source.speaker, "source": source.shown, "start": start}
+        how = {"crop": self.settings.crop, "detector": self.settings.detector, "vocals": self.settings.vocals}
+        count = write_clip(self.folder.clips / f"{name}.zip", crops(), sound, size * _into_crop(landmarks, matrices),
+                           np.stack(face.boxes), {**facts, **how})
+        return {**facts, "file": f"clips/{name}.zip", "frames": count, "seconds": count / FRAME_RATE}
+
+
+def _into_crop(points: np.ndarray, matrices: np.ndarray) -> np.ndarray:
+    """`points` (T, 68, 2) of the frames in the unit square of the crops that `matrices` (T, 2, 3) lay in these."""
+    turned = np.linalg.solve(matrices[:, :, :2], (points - matrices[:, None, :, 2]).transpose(0, 2, 1))
+    return turned.transpose(0, 2, 1)
+
+
+def _is_silent(wave: np.ndarray) -> bool:
+    return not len(wave) or max(wave.max(), -wave.min()) < QUIET
