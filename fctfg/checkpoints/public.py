@@ -1,0 +1,171 @@
+"""Weight files as others publish them: whatever the form, named tensors come out, or one line that says why not."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import BadWeights
+from . import archives
+from .pickles import Malformed, Record, Refused
+
+NETWORKS = ("state_dict",)
+"""Where a file keeps the network when it keeps several; a family that publishes (`g`, `d`, `g_ema`) adds its key here."""
+
+WRAPPERS = ("module.",)
+"""Prefixes that training wraps around every key, here DataParallel's."""
+
+KNOWN_FORMS = "what torch.save, TorchScript or safetensors write"
+
+# First bytes of what people take for weights, and what to do instead.
+OTHER_FILES = (
+    (rb"\s*<(!doctype|html|head|\?xml|!--)", "a web page: the link answered with HTML. Open the link in a browser and download the file itself"),
+    (rb"version https://git-lfs", "a git-lfs pointer, not the file it points to. Run `git lfs pull` where it was cloned, or download it again"),
+    (rb"....ftyp|RIFF|\x1aE\xdf\xa3|OggS|fLaC|ID3", "a video or sound. Pass it as --face or --audio"),
+    (rb"\xff\xd8\xff|\x89PNG|GIF8", "a picture. Pass it as --face"),
+    (rb"\x89HDF", "a Keras file (HDF5), which is not read. Pass " + KNOWN_FORMS),
+    (rb"\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ", "a compressed archive. Unpack it and pass the weight file inside"),
+)
+
+
+@dataclass(frozen=True)
+class PublicWeights:
+    """What a weight file holds."""
+
+    path: Path
+    tensors: dict[str, Tensor]
+    """By name, without the prefixes of wrappers, as the network's own state dict has them."""
+    form: str
+    """`torch.save`, `TorchScript` or `safetensors`."""
+    scalars: dict[str, int | float | str | bool] = field(default_factory=dict)
+    """What the file says beside the network, such as `global_step`."""
+
+
+def read_weights(path: str | Path) -> PublicWeights:
+    """The named tensors of a weight file, on the CPU; code inside the file is never run.
+
+    Reads `torch.save` files old and new, plain state dicts or with the network under a key of NETWORKS, also with
+    options and optimizer state beside it; TorchScript archives and pickled modules, by the names of their attributes;
+    and safetensors.
+
+    Raises:
+        BadWeights: missing, damaged, something else, without tensors, or a pickle that would run code.
+    """
+    path = Path(path)
+    start = _first_bytes(path)
+    for pattern, what in OTHER_FILES:
+        if re.match(pattern, start, re.DOTALL | re.IGNORECASE):
+            raise BadWeights(f"{path} is {what}.")
+    try:
+        if re.match(rb".{8}\{", start, re.DOTALL):
+            return _read_safetensors(path)
+        if start.startswith(b"PK"):
+            content = archives.read_zip(path)
+        else:
+            with open(path, "rb") as stream:
+                content = archives.read_stream(stream)
+    except Refused as error:
+        raise BadWeights(f"{path} would run '{printable(error)}' when unpickled; it was not. Weights hold no code: get a file you "
+                         "trust from its author, best as safetensors.") from None
+    except Malformed as error:
+        why = f" ({printable(error)})" if start.startswith((b"\x80", b"PK")) else ""
+        raise BadWeights(f"{path} is not a weight file{why}; expected {KNOWN_FORMS}.") from None
+    except (EOFError, zipfile.BadZipFile):
+        raise BadWeights(f"{path} ends early or is damaged ({path.stat().st_size:,} bytes); download it again.") from None
+    except OSError as error:
+        raise BadWeights(f"{path} cannot be read: {error.strerror or error}.") from None
+    tensors, scalars = _network(path, content)
+    form = "TorchScript" if isinstance(content, Record) and content.name.startswith("__torch__") else "torch.save"
+    return PublicWeights(path, _unwrapped(tensors), form, scalars)
+
+
+def printable(text: object, length: int = 200) -> str:
+    """Words from inside a file, fit for one line of a message."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(text)[:length])
+
+
+def _first_bytes(path: Path) -> bytes:
+    if os.path.isdir(path):
+        raise BadWeights(f"{path} is a folder; name the weight file in it, or pass a run folder with --run.")
+    try:
+        with open(path, "rb") as file:
+            start = file.read(512)
+    except FileNotFoundError:
+        raise BadWeights(f"{path} does not exist; nothing is downloaded, so fetch the weights first.") from None
+    except OSError as error:
+        raise BadWeights(f"{path} cannot be read: {error.strerror or error}.") from None
+    if not start:
+        raise BadWeights(f"{path} is empty; download it again.")
+    return start
+
+
+def _read_safetensors(path: Path) -> PublicWeights:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(os.fspath(path), framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            scalars = dict(file.metadata() or {})
+    except SafetensorError as error:
+        raise BadWeights(f"{path} is a safetensors file that ends early or is damaged ({printable(error)}); "
+                         "download it again.") from None
+    if not tensors:
+        raise BadWeights(f"{path} holds no tensors.")
+    return PublicWeights(path, _unwrapped(tensors), "safetensors", scalars)
+
+
+def _network(path: Path, content: Any) -> tuple[dict[str, Tensor], dict]:
+    """The network's tensors in the content of a file, and the plain values beside them."""
+    beside = content if isinstance(content, dict) else {}
+    scalars = {name: value for name, value in beside.items() if isinstance(value, (bool, int, float, str))}
+    if nest := next((name for name in NETWORKS if name in beside), None):
+        networks = [_named_tensors(beside[nest])]
+    elif not (networks := [named] if (named := _named_tensors(content)) else []):
+        networks = [named for value in beside.values() if (named := _named_tensors(value))]
+    if len(networks) != 1 or not networks[0]:
+        held = ", ".join(map(str, beside)) or ("nothing" if beside is content else repr(content))
+        problem = "more than one network" if len(networks) > 1 else "no named tensors"
+        raise BadWeights(f"{path} holds {problem}, and none in '{NETWORKS[0]}': {printable(held)}.")
+    return networks[0], scalars
+
+
+def _named_tensors(network: Any) -> dict[str, Tensor]:
+    """The tensors of a state dict, or of a pickled module by the attributes that lead to them; none of anything else."""
+    if isinstance(network, Record):
+        return dict(_attributes(network))
+    if not isinstance(network, dict):
+        return {}
+    return {str(name): tensor for name, value in network.items() if (tensor := _as_tensor(value)) is not None}
+
+
+def _attributes(module: Record, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    state = module.state if isinstance(module.state, dict) else {}
+    groups = [state.get(name) for name in ("_parameters", "_buffers", "_modules")]  # as nn.Module keeps them
+    for members in (groups if any(groups) else [state]):  # TorchScript has no such groups
+        for name, value in (members or {}).items():
+            if isinstance(value, Record):
+                yield from _attributes(value, f"{prefix}{name}.")
+            elif isinstance(value, Tensor):
+                yield prefix + name, value
+
+
+def _as_tensor(value: Any) -> Tensor | None:
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        return torch.from_numpy(value)
+    return value.detach() if isinstance(value, Tensor) else None
+
+
+def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    for wrapper in WRAPPERS:
+        while all(name.startswith(wrapper) for name in tensors):
+            tensors = {name.removeprefix(wrapper): tensor for name, tensor in tensors.items()}
+    return tensors
