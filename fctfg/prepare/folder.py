@@ -14,7 +14,7 @@ from ..errors import BadData
 from .pool import Died, work_through
 from .progress import Advance, Progress
 from .records import PreparedFolder, Record, Settings
-from .sources import Source, find_sources
+from .sources import Source, find_sources, in_shard
 
 DIED = "died"
 
@@ -68,12 +68,15 @@ def prepare(raw_dir: str | Path, out: str | Path, *, crop: str = "wav2lip", size
         raise BadData(f"{out} lies in {raw_dir}, where the next run would take it for raw videos; give a folder elsewhere.")
     if not 0 <= min_seconds <= max_seconds:
         raise BadData(f"No clip lasts {min_seconds:g} to {max_seconds:g} seconds; say the shorter time first, as 1 and 20.")
+    if not 1 <= shard[0] <= shard[1]:
+        raise BadData(f"There is no shard {shard[0]} of {shard[1]}; they go from 1 to {max(1, shard[1])}.")
     registry.find("detector", detector)
     settings = Settings(crop=crop, size=size or faces.find_profile(crop).size, detector=detector, vocals=vocals,
                         min_seconds=min_seconds, max_seconds=max_seconds, min_face=min_face)
-    videos, others = ([source for source in found if source.in_shard(shard)] for found in find_sources(raw_dir))
+    videos, others = ([source for source in found if in_shard(source.digest, shard)] for found in find_sources(raw_dir))
     folder = PreparedFolder(out)
     folder.claim(settings)
+    folder.sweep(shard)
     summary = Summary()
     try:
         _work(videos, folder, settings, _cores() if workers is None else workers, summary, progress or (lambda _: None))
@@ -82,6 +85,7 @@ def prepare(raw_dir: str | Path, out: str | Path, *, crop: str = "wav2lip", size
             if not folder.write_manifest(settings, shard, others):
                 folder.clear()
         raise
+    folder.sweep(shard)
     records = folder.write_manifest(settings, shard, others)
     _add_up(records, summary)
     if not summary.clips and shard == (1, 1):
@@ -129,7 +133,6 @@ def _preparer(root: Path, settings: Settings) -> Callable[[Source], Iterator[Adv
 
 def _bury(folder: PreparedFolder, video: Source, died: Died) -> Record:
     """The record of a video whose process died twice."""
-    folder.sweep(video)
     record = Record.of(video, failed=True)
     record.drop(DIED, detail=f"{video.shown}: {died}.")
     folder.write_record(video, record)

@@ -47,8 +47,9 @@ def work_through(tasks: Iterable[Any], setup: Callable[[], Work], workers: int) 
     dies again, it tells `Died`. What `setup` or the work raises ends everything and is raised here. With 0 workers
     all happens in this process, where a crash is not survived.
     """
+    tasks = list(tasks)
     if workers == 0:
-        work = setup()
+        work = setup() if tasks else None
         for task in tasks:
             for what in work(task):
                 yield task, what

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
 from ..errors import BadData
-from .sources import Source
+from .sources import Source, in_shard
 
 FORMAT = 1  # raised when the same settings would give other clips
 
@@ -113,17 +114,18 @@ class PreparedFolder:
             if clip["file"] not in kept:
                 (self.root / clip["file"]).unlink(missing_ok=True)
 
-    def sweep(self, source: Source) -> None:
-        """Remove half-written clips of `source`, which a killed run leaves."""
-        for path in self.clips.glob(f"{source.name}-*.part"):
-            path.unlink(missing_ok=True)
+    def sweep(self, shard: tuple[int, int]) -> None:
+        """Remove half-written clips of `shard`, which a killed process leaves."""
+        for path in self.clips.glob("*.part"):
+            match = re.search(r"-([0-9a-f]{8})-\d+\.zip\.\d+\.part$", path.name)
+            if match and in_shard(match[1], shard):
+                path.unlink(missing_ok=True)
 
     def write_manifest(self, settings: Settings, shard: tuple[int, int], others: list[Source]) -> list[Record]:
         """Write the manifest of all records of `shard`, and give these, sorted by source."""
         from ..data.manifest import write_manifest
 
-        which, count = shard
-        paths = [path for path in self.records.glob("*.json") if int(path.stem[-8:], 16) % count == which - 1]
+        paths = [path for path in self.records.glob("*.json") if in_shard(path.stem[-8:], shard)]
         records = sorted(filter(None, map(self._read_record, paths)), key=lambda record: record.source)
         suffixes = Counter(PurePosixPath(other.shown).suffix.lower() for other in others)
         manifest = {
@@ -134,8 +136,8 @@ class PreparedFolder:
             + [{"source": f"*{suffix}", "reason": NOT_VIDEO, "files": files} for suffix, files in sorted(suffixes.items())],
             "settings": asdict(settings),
         }
-        write_manifest(self.root, manifest, None if count == 1 else shard)
-        if count == 1:
+        write_manifest(self.root, manifest, None if shard == (1, 1) else shard)
+        if shard == (1, 1):
             for path in self.root.glob("manifest-*-of-*.json"):
                 path.unlink(missing_ok=True)  # all that they say is in the whole one
         return records

@@ -57,10 +57,11 @@ class Source:
         first, slash, _ = self.shown.partition("/")
         return first if slash else Path(self.shown).stem
 
-    def in_shard(self, shard: tuple[int, int]) -> bool:
-        """Whether machine `k` of `n` takes it. Depends on the path alone, so that a growing folder moves nothing."""
-        which, count = shard
-        return int(self.digest, 16) % count == which - 1
+
+def in_shard(digest: str, shard: tuple[int, int]) -> bool:
+    """Whether machine k of n takes the source of that digest. The path alone decides: a growing folder moves nothing."""
+    which, count = shard
+    return int(digest, 16) % count == which - 1
 
 
 def find_sources(root: Path) -> tuple[list[Source], list[Source]]:

@@ -52,7 +52,6 @@ class VideoPreparer:
         Raises:
             BadData: nothing more can be written.
         """
-        self.folder.sweep(source)
         record = Record.of(source)
         try:
             try:
@@ -112,6 +111,8 @@ class VideoPreparer:
                 stretches += choose(runs, first, record.frames, min_face=self.settings.min_face,
                                     min_frames=round(self.settings.min_seconds * FRAME_RATE),
                                     max_frames=round(self.settings.max_seconds * FRAME_RATE))
+            if frames.problem and duration - record.frames / FRAME_RATE > 0.1:
+                record.drop(UNREADABLE, record.frames / FRAME_RATE, round(duration, 3), detail=frames.problem)
         return stretches
 
     def _write(self, source: Source, stretches: list[Stretch], wave: np.ndarray, record: Record) -> Iterator[Advance]:

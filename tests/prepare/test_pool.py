@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +34,11 @@ def work(folder, task):
         os._exit(9)
     if task == "raises":
         raise ValueError("of the task")
+    if task == "talks":
+        (folder / "talker").write_text(str(os.getpid()))
+        while True:
+            time.sleep(0.02)
+            yield "still here"
     if task == "lasts":
         try:
             (folder / "lasting").touch()
@@ -93,10 +100,39 @@ def test_a_worker_that_cannot_start_is_not_tried_forever(setup):
 def test_stopping_is_prompt_and_orderly(setup, tmp_path):
     with closing(work_through(["lasts", "a"], setup, 1)) as told:
         assert next(told) == ("lasts", "begin lasts")
-        while not (tmp_path / "lasting").exists():
-            time.sleep(0.01)
+        wait_until((tmp_path / "lasting").exists)
         began = time.monotonic()
     assert time.monotonic() - began < 5
     if os.name == "posix":  # elsewhere a process is ended without a word
         assert (tmp_path / "left in order").exists()
     assert not (tmp_path / "a.tries").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no kill -9")
+def test_a_worker_does_not_outlive_a_killed_parent(setup, tmp_path):
+    script = ("import chores_of_the_pool_test as chores\nfrom functools import partial\n"
+              "from fctfg.prepare.pool import work_through\nif __name__ == '__main__':\n"
+              f"    list(work_through(['talks'], partial(chores.setup, {str(tmp_path)!r}), 1))")
+    (tmp_path / "run.py").write_text(script)
+    parent = subprocess.Popen([sys.executable, tmp_path / "run.py"], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    talker = tmp_path / "talker"
+    wait_until(lambda: talker.exists() and talker.read_text())
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not alive(int(talker.read_text())))
+
+
+def wait_until(holds, seconds: float = 20) -> None:
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat")  # where nobody reaps orphans, as in many containers, the dead stay listed
+    return not (state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z")
