@@ -7,9 +7,10 @@ from pathlib import Path
 from ..recipe import Recipe
 from .loading import clip_loader
 from .prepared import PreparedClips
+from .synthetic import SyntheticClips, TalkingHead, write_synthetic_video
 from .windows import ClipWindows, Split
 
-__all__ = ["clip_loader", "make_dataset", "ClipWindows", "PreparedClips"]
+__all__ = ["clip_loader", "make_dataset", "write_synthetic_video", "ClipWindows", "PreparedClips", "SyntheticClips", "TalkingHead"]
 
 
 def make_dataset(data: str | Path, recipe: Recipe, split: Split = "train", context: tuple[float, float] = (0.0, 0.2),
@@ -22,4 +23,6 @@ def make_dataset(data: str | Path, recipe: Recipe, split: Split = "train", conte
     Raises:
         BadData: the folder cannot be trained on with this recipe.
     """
+    if str(data) == "synthetic":
+        return SyntheticClips(recipe, split, context=context, seed=seed)
     return PreparedClips(data, recipe, split, context=context, seed=seed)
