@@ -25,7 +25,6 @@ import numpy as np
 from fctfg import faces, media, registry
 from fctfg.data.clipfile import encode_jpeg
 from fctfg.prepare import prepare
-from fctfg.prepare.shots import number_shots
 
 RATE = Fraction(25)
 
@@ -77,8 +76,7 @@ def measure_parts(video: Path, detector_name: str, crop: str) -> None:
 
     timed("read and resample to 25 a second", lambda: [None for _ in media.read_video(video, RATE)])
     frames = [frame for frame, _ in zip(media.read_video(video, RATE), range(150))]
-    timed("find cuts", lambda: list(number_shots(frames)))
-    found = timed("track faces and landmarks", lambda: list(faces.FaceTracker(detector).track(frames)))
+    found = timed("find cuts, track faces", lambda: list(faces.FaceTracker(detector).track(frames)))
     seen = [(frame, here[0].landmarks) for frame, here in found if here]
     print(f"{video.name}: {info.width} x {info.height}, {float(info.frame_rate):.2f} frames a second, "
           f"a face in {len(seen)} of {len(found)} frames")

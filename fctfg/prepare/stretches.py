@@ -52,26 +52,28 @@ class Stretch:
     reason: str = ""
 
 
-def choose(runs: Iterable[Run], first: int, stop: int, *, min_frames: int, max_frames: int,
-           min_face: float) -> list[Stretch]:
-    """Divide the shot from `first` up to `stop` into stretches that cover it without a gap.
+def choose(runs: Iterable[Run], count: int, *, min_frames: int, max_frames: int, min_face: float) -> list[Stretch]:
+    """Divide the `count` frames of a video into stretches that cover it without a gap.
 
     Kept is a face that nobody in the picture rivals: the highest one, where it is `DOMINANT` times higher than the next.
     Of people side by side nobody knows who speaks, and a wrong guess teaches the wrong mouth: they are dropped.
     A long stretch is split evenly into clips of at most `max_frames`.
     """
-    runs = [run for run in runs if run.stop - run.first >= BLIP]
-    heights = {id(run): run.height for run in runs}
-    edges = sorted({first, stop, *(run.first for run in runs), *(run.stop for run in runs)})
-    stretches = []
+    coming = sorted((run for run in runs if run.stop - run.first >= BLIP), key=lambda run: -run.first)
+    heights = {id(run): run.height for run in coming}
+    edges = sorted({0, count, *(run.first for run in coming), *(run.stop for run in coming)})
+    stretches, present = [], []
     for start, end in pairwise(edges):
-        present = sorted((run for run in runs if run.first <= start < run.stop), key=lambda run: -heights[id(run)])
-        if not present:
+        present = [run for run in present if run.stop > start]
+        while coming and coming[-1].first == start:
+            present.append(coming.pop())
+        highest = sorted(present, key=lambda run: -heights[id(run)])
+        if not highest:
             stretches.append(Stretch(start, end, reason=NO_FACE))
-        elif len(present) > 1 and heights[id(present[0])] < DOMINANT * heights[id(present[1])]:
+        elif len(highest) > 1 and heights[id(highest[0])] < DOMINANT * heights[id(highest[1])]:
             stretches.append(Stretch(start, end, reason=SEVERAL_FACES))
         else:
-            stretches.append(Stretch(start, end, present[0]))
+            stretches.append(Stretch(start, end, highest[0]))
     return [part for stretch in join(stretches) for part in _judge(stretch, min_frames, max_frames, min_face)]
 
 

@@ -7,8 +7,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import closing
 from fractions import Fraction
-from itertools import groupby, islice
-from operator import itemgetter
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ from ..errors import BadData, BadMedia
 from ..interfaces import FRAME_RATE, SAMPLE_RATE
 from .progress import Advance
 from .records import PreparedFolder, Record, Settings
-from .shots import number_shots
 from .sources import Source
 from .stretches import Run, Stretch, choose, join
 from .vocals import separate_voice
@@ -93,27 +91,24 @@ class VideoPreparer:
 
     def _find(self, source: Source, duration: float, limit: int, record: Record):
         """Go through the first `limit` frames and give their stretches, in order and without a gap."""
-        stretches: list[Stretch] = []
+        runs: list[Run] = []
+        latest: dict[int, Run] = {}
         with closing(media.read_video(source.file, Fraction(FRAME_RATE))) as frames:
-            for _, shot in groupby(number_shots(islice(frames, limit)), key=itemgetter(0)):
-                first, runs, latest = record.frames, [], {}
-                for _, found in faces.FaceTracker(self.detector).track(frame for _, frame in shot):
-                    for face in found:
-                        run = latest.get(face.track)
-                        if run is None or run.stop != record.frames:
-                            runs.append(run := Run(record.frames))
-                            latest[face.track] = run
-                        run.boxes.append(np.asarray(face.box, np.float32))
-                        run.landmarks.append(np.asarray(face.landmarks, np.float32))
-                    record.frames += 1
-                    if record.frames % TELL_EVERY == 0:
-                        yield Advance(TELL_EVERY, min(1.0, record.frames / FRAME_RATE / max(duration, 1e-3)))
-                stretches += choose(runs, first, record.frames, min_face=self.settings.min_face,
-                                    min_frames=round(self.settings.min_seconds * FRAME_RATE),
-                                    max_frames=round(self.settings.max_seconds * FRAME_RATE))
+            for _, found in faces.FaceTracker(self.detector).track(islice(frames, limit)):
+                for face in found:
+                    run = latest.get(face.track)
+                    if run is None or run.stop != record.frames:
+                        runs.append(run := Run(record.frames))
+                        latest[face.track] = run
+                    run.boxes.append(np.float32(face.box))
+                    run.landmarks.append(np.float32(face.landmarks))
+                record.frames += 1
+                if record.frames % TELL_EVERY == 0:
+                    yield Advance(TELL_EVERY, min(1.0, record.frames / FRAME_RATE / max(duration, 1e-3)))
             if frames.problem and duration - record.frames / FRAME_RATE > 0.1:
                 record.drop(UNREADABLE, record.frames / FRAME_RATE, round(duration, 3), detail=frames.problem)
-        return stretches
+        return choose(runs, record.frames, min_frames=round(self.settings.min_seconds * FRAME_RATE),
+                      max_frames=round(self.settings.max_seconds * FRAME_RATE), min_face=self.settings.min_face)
 
     def _write(self, source: Source, stretches: list[Stretch], wave: np.ndarray, record: Record) -> Iterator[Advance]:
         """Go through the video a second time, since crops can be cut when it is known whose they are."""
