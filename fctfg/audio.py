@@ -1,7 +1,8 @@
 """What networks hear: the mel spectrogram of Wav2Lip and the MFCC of SyncNet, as batched torch code on any device.
 
-Both are computed in float32 whatever the autocast around them, and a wave in [-1, 1] at 16 kHz is all they take. Letters as
-in interfaces.py; L columns, of which there are 80 a second (mel) or 100 (MFCC).
+A wave in [-1, 1] at 16 kHz is all they take, and float32 comes out. In between they reckon in float64 where the device has it,
+whatever autocast and TF32 are allowed elsewhere: logarithms of faint bands beside loud ones lose four digits otherwise, and next
+to the networks it costs nothing. Letters as in interfaces.py; L columns, of which there are 80 a second (mel) or 100 (MFCC).
 
 `log_mel` and `mfcc` are the features of a whole sound, as the reference implementations cut them. `mel_windows` and
 `mfcc_windows` are what a network hears at given moments: computed from the samples of that very moment, so that frame rates
@@ -50,8 +51,8 @@ def log_mel(wave: Tensor) -> Tensor:
     Raises:
         BadMedia: the sound is empty.
     """
-    with _full_precision(wave):
-        signal = _pre_emphasised(_sound(wave))
+    with _without_autocast(wave):
+        signal = _pre_emphasised(_precise(wave))
         padded = signal[:, _reflected(signal.shape[1], MEL_FFT // 2, signal.device)]
         return _mel(padded.unfold(-1, MEL_FFT, MEL_HOP)).transpose(-1, -2)
 
@@ -65,8 +66,8 @@ def mel_windows(wave: Tensor, times: Tensor, steps: int = 16) -> Tensor:
     Raises:
         BadMedia: the sound is empty.
     """
-    with _full_precision(wave):
-        segments = _segments(_sound(wave), times, steps, MEL_HOP, MEL_FFT, before=MEL_FFT // 2)
+    with _without_autocast(wave):
+        segments = _segments(_precise(wave), times, steps, MEL_HOP, MEL_FFT, before=MEL_FFT // 2)
         return _mel(segments).transpose(-1, -2)
 
 
@@ -79,8 +80,8 @@ def mfcc(wave: Tensor) -> Tensor:
     Raises:
         BadMedia: the sound is empty.
     """
-    with _full_precision(wave):
-        signal = _pre_emphasised(INT16 * _sound(wave))
+    with _without_autocast(wave):
+        signal = _pre_emphasised(INT16 * _precise(wave))
         columns = 1 + max(0, math.ceil((signal.shape[1] - MFCC_LENGTH) / MFCC_HOP))
         padded = F.pad(signal, (0, (columns - 1) * MFCC_HOP + MFCC_LENGTH - signal.shape[1]))
         return _cepstra(padded.unfold(-1, MFCC_LENGTH, MFCC_HOP)).transpose(-1, -2)
@@ -95,19 +96,23 @@ def mfcc_windows(wave: Tensor, times: Tensor, steps: int = 20) -> Tensor:
     Raises:
         BadMedia: the sound is empty.
     """
-    with _full_precision(wave):
-        segments = _segments(INT16 * _sound(wave), times, steps, MFCC_HOP, MFCC_LENGTH, before=0)
+    with _without_autocast(wave):
+        segments = _segments(INT16 * _precise(wave), times, steps, MFCC_HOP, MFCC_LENGTH, before=0)
         return _cepstra(segments).transpose(-1, -2)
 
 
-def _full_precision(wave: Tensor) -> torch.autocast:
+def _without_autocast(wave: Tensor) -> torch.autocast:
     return torch.autocast(wave.device.type, enabled=False)
 
 
-def _sound(wave: Tensor) -> Tensor:
+def _precise(wave: Tensor) -> Tensor:
     if not wave.shape[-1]:
         raise BadMedia("The sound is empty: it has no samples.")
-    return wave.float()
+    return wave.to(_precision(wave.device))
+
+
+def _precision(device: torch.device) -> torch.dtype:
+    return torch.float32 if device.type in ("mps", "xpu") else torch.float64  # those two have no float64, or not all of them
 
 
 def _pre_emphasised(wave: Tensor) -> Tensor:
@@ -138,7 +143,7 @@ def _mel(segments: Tensor) -> Tensor:
     window, basis = _mel_constants(segments.device)
     amplitude = torch.fft.rfft(segments * window).abs() @ basis
     decibels = 20 * amplitude.clamp(min=1e-5).log10() - 20
-    return (8 * (decibels + 100) / 100 - 4).clamp(-4, 4)
+    return (8 * (decibels + 100) / 100 - 4).clamp(-4, 4).float()
 
 
 def _cepstra(segments: Tensor) -> Tensor:
@@ -146,7 +151,7 @@ def _cepstra(segments: Tensor) -> Tensor:
     filters, cosines = _mfcc_constants(segments.device)
     power = torch.fft.rfft(segments, MFCC_FFT).abs().square() / MFCC_FFT
     energy = _log(power.sum(-1, keepdim=True))
-    return torch.cat([energy, _log(power @ filters) @ cosines], -1)
+    return torch.cat([energy, _log(power @ filters) @ cosines], -1).float()
 
 
 def _log(value: Tensor) -> Tensor:
@@ -188,8 +193,9 @@ def _triangles(edges: Tensor, positions: Tensor) -> Tensor:
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)  # generation must not leave behind constants that training cannot use
 def _mel_constants(device: torch.device) -> tuple[Tensor, Tensor]:
+    """The Hann window (800,), and the bands (401, 80)."""
     window = torch.hann_window(MEL_FFT, dtype=torch.float64)
-    return window.float().to(device), mel_basis().T.float().contiguous().to(device)
+    return _placed(window, device), _placed(mel_basis().T, device)
 
 
 @torch.compiler.disable
@@ -201,4 +207,8 @@ def _mfcc_constants(device: torch.device) -> tuple[Tensor, Tensor]:
     place = (torch.arange(MFCC_FILTERS, dtype=torch.float64) + 0.5) / MFCC_FILTERS
     cosines = math.sqrt(2 / MFCC_FILTERS) * torch.cos(math.pi * place[:, None] * order)
     lifter = 1 + MFCC_LIFTER / 2 * torch.sin(math.pi * order / MFCC_LIFTER)
-    return _mfcc_filters().T.float().contiguous().to(device), (cosines * lifter).float().to(device)
+    return _placed(_mfcc_filters().T, device), _placed(cosines * lifter, device)
+
+
+def _placed(constant: Tensor, device: torch.device) -> Tensor:
+    return constant.contiguous().to(_precision(device)).to(device)

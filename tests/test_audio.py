@@ -39,7 +39,7 @@ def test_log_mel_equals_the_golden(mel_golden, name):
     waves, features = mel_golden
     mel = audio.log_mel(torch.from_numpy(waves[name])[None])
     assert mel.shape == (1, 80, 1 + len(waves[name]) // 200)
-    np.testing.assert_allclose(mel[0], features[f"mel_{name}_reflect"], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(mel[0], features[f"mel_{name}_reflect"], rtol=0, atol=1e-5)
 
 
 def test_log_mel_pads_by_reflection_and_not_with_zeros(mel_golden):
@@ -70,7 +70,7 @@ def test_mfcc_equals_the_golden(mfcc_golden, name):
     wave = np.zeros(8000, np.int16) if name == "zeros" else waves[name]
     cepstra = audio.mfcc(from_int16(wave))[0].T
     assert cepstra.shape == features[f"mfcc_{name}"].shape
-    np.testing.assert_allclose(cepstra, features[f"mfcc_{name}"], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(cepstra, features[f"mfcc_{name}"], rtol=0, atol=1e-5)
 
 
 def test_mfcc_filters_equal_the_golden(mfcc_golden):
@@ -80,7 +80,7 @@ def test_mfcc_filters_equal_the_golden(mfcc_golden):
 def test_mfcc_windows_equal_the_inputs_of_syncnet(mfcc_golden):
     waves, features = mfcc_golden
     windows = audio.mfcc_windows(from_int16(waves["chirp"]), torch.arange(45) / 25)
-    np.testing.assert_allclose(windows[0], features["windows_chirp"][:, 0], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(windows[0], features["windows_chirp"][:, 0], rtol=0, atol=1e-5)
 
 
 def test_mel_windows_at_whole_hops_are_columns_of_log_mel():
@@ -191,7 +191,9 @@ def test_a_window_hears_its_context_and_nothing_else(windows, context, steps):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ["chirp", "odd", "silence"])
-def test_goldens_agree_on_the_gpu(mel_golden, mfcc_golden, name):
+@pytest.mark.parametrize("tf32", [False, True])
+def test_goldens_agree_on_the_gpu(mel_golden, mfcc_golden, name, tf32, monkeypatch):
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", tf32)
     mel = audio.log_mel(torch.from_numpy(mel_golden[0][name])[None].cuda()).cpu()
     np.testing.assert_allclose(mel[0], mel_golden[1][f"mel_{name}_reflect"], rtol=0, atol=1e-4)
     cepstra = audio.mfcc(from_int16(mfcc_golden[0][name]).cuda()).cpu()

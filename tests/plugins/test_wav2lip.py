@@ -182,38 +182,40 @@ class TestTrainingStepGolden:
         np.testing.assert_allclose(got, golden["eval_losses_step0"], rtol=1e-4)
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("mode, within", [("eval", 1e-4), ("train", 1e-3)])
-    def test_two_steps_equal_the_reference(self, mode, within):
+    @pytest.mark.parametrize("mode", ["eval", "train"])
+    def test_two_steps_equal_the_reference(self, mode):
         model, losses, clip, golden = self.prepare(mode)
+        noise = json.loads((GOLDEN / "noise_floor.json").read_text(encoding="utf-8"))["wav2lip_trainstep"]
+
+        def check(name: str, got) -> None:
+            """Fails beyond 1e-4 of the standard deviation, and beyond twice what two runs of the reference differ by."""
+            expected = golden[name if name in golden.files else f"{name}@probes"]
+            got = np.asarray(got, np.float64)
+            got = got if got.shape == expected.shape else got.ravel()[fill.probe_index(name, got.size, expected.size)]
+            assert np.abs(got - expected).max() < max(1e-4 * expected.std(), 2 * noise[name][0]), name
+
         learning = dict(model.named_parameters())
+        ordered = [part_key(key) for key in golden_keys("wav2lip")]
         optimizer = torch.optim.Adam(learning.values(), lr=1e-4, betas=(0.5, 0.999))
+        critic = losses["visual-quality"]
         for step in range(2):
             output, terms = self.judge(model, losses, clip)
             optimizer.zero_grad()
             terms[-1].backward()
             optimizer.step()
-            critic = losses["visual-quality"]
             report = critic.train_critic(output.detach(), clip)
-            got = torch.stack([*terms, report["real"], report["fake"]]).detach()
-            np.testing.assert_allclose(got, golden[f"{mode}_losses_step{step}"], rtol=within)
-            if step:
-                break
-            ordered = [part_key(key) for key in golden_keys("wav2lip")]
-            norms = [learning[key].grad.norm().item() for key in ordered if key in learning]
-            np.testing.assert_allclose(norms, golden[f"{mode}_grad_norm_g"], rtol=within, atol=within / 10)
-            norms = [parameter.grad.norm().item() for parameter in critic.network.parameters()]
-            np.testing.assert_allclose(norms, golden[f"{mode}_grad_norm_d"], rtol=within, atol=within / 10)
-            if mode == "train":
+            check(f"{mode}_losses_step{step}", torch.stack([*terms, report["real"], report["fake"]]).detach())
+            if step == 0:
+                check(f"{mode}_grad_norm_g", [learning[key].grad.norm().item() for key in ordered if key in learning])
+                check(f"{mode}_grad_norm_d", [parameter.grad.norm().item() for parameter in critic.network.parameters()])
+            if step == 0 and mode == "train":
                 state = model.state_dict()
                 for statistic in ("mean", "var"):
-                    running = torch.cat([state[key] for key in ordered if key.endswith(f"running_{statistic}")])
-                    np.testing.assert_allclose(running, golden[f"running_{statistic}_after1"], rtol=within, atol=within / 10)
+                    running = [state[key] for key in ordered if key.endswith(f"running_{statistic}")]
+                    check(f"running_{statistic}_after1", torch.cat(running))
         if mode == "eval":
             with torch.no_grad():
-                frames = theirs(model(clip).frames).numpy().ravel()
-            probes = golden["eval_frame_after2@probes"]
-            got = frames[fill.probe_index("eval_frame_after2", frames.size, probes.size)]
-            assert np.abs(got - probes).max() < 1e-3 * probes.std()  # behind Adam's first steps; see the goldens' README
+                check("eval_frame_after2", theirs(model(clip).frames))
 
 
 class TestParts:
