@@ -161,6 +161,9 @@ class AudioEncoder(Component):
 class Fusion(Component):
     """Makes the face say the speech. Built with `codes` and `speech_width`."""
 
+    test_codes: ClassVar[CodeShape] = CodeShape(2, 4)
+    """The codes it is built for in the contract tests, for one that takes no others."""
+
     @abstractmethod
     def forward(self, face: FaceCode, speech: Tensor) -> Latent:
         """Combine `face` with `speech` (B, T, A)."""

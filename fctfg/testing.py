@@ -190,7 +190,10 @@ class AudioEncoderContract(ComponentContract):
 
 class FusionContract(ComponentContract):
     kind = "fusion"
-    codes = CodeShape(2, 4)
+
+    @property
+    def codes(self) -> CodeShape:
+        return self.cls.test_codes
 
     def given(self):
         return {"codes": self.codes, "speech_width": SPEECH_WIDTH}

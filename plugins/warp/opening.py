@@ -1,0 +1,90 @@
+"""The opening between the lips: its outline, and what is seen in it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .mouth import INNER_LOWER, INNER_UPPER, FaceFrame, smoothstep
+from .spline import Spline
+
+TEETH = 0.1
+"""How far the upper teeth reach below the upper lip, in mouth widths: 5 mm of 50."""
+TOOTH_EDGES = (0.0, 0.165, 0.29, 0.42)
+"""Where two teeth meet, in mouth widths from the middle."""
+
+
+class Opening:
+    """The space between the inner lips of `target` landmarks (M, 68, 2), at places (1, h, w, 2) of the picture.
+
+    Each measure is (M, 1, h, w), in mouth widths. `seen` is how much of the mouth's inside `source` landmarks show.
+    """
+
+    def __init__(self, source: Tensor, target: Tensor, places: Tensor, pixel: float):
+        frame, source_frame = FaceFrame.of(target), FaceFrame.of(source)
+        frame.width = source_frame.width  # speech moves the corners; the teeth keep their size
+        self.soft = (1.5 * pixel / frame.width).clamp_min(0.014)[..., None, None]
+        across, down = frame.inside(target)
+        height = torch.stack([down, source_frame.inside(source)[1]], dim=-1)
+        middle = 0.5 * (across[:, 60:61] + across[:, 64:65])
+        half = (across[:, 64:65] - middle).clamp_min(0.05)
+        across_here, down_here = frame.inside(places.flatten(1, 2))
+        across_here = across_here - middle
+        along = across_here / half
+
+        def outline(ring: tuple[int, ...]) -> Tensor:
+            knots = ((across[:, ring] - middle) / half)[..., None]
+            return Spline(knots, height[:, ring])(along.clamp(-1, 1)[..., None])
+
+        (top, source_top), (bottom, source_bottom) = outline(INNER_UPPER).unbind(-1), outline(INNER_LOWER).unbind(-1)
+        maps = (across_here, along.abs(), down_here - top, bottom - top, (source_bottom - source_top).clamp_min(0))
+        self.across, self.along, self.depth, self.gap, self.seen = (
+            part.unflatten(1, (1, *places.shape[1:3])) for part in maps)
+
+    def lower_lip(self) -> Tensor:
+        """1 on the lower lip and below, 0 above: sharp between the lips, blurred beyond their corners."""
+        edge = torch.where(self.gap > 0, self.gap, 0.5 * self.gap)
+        return smoothstep((self.depth - edge) / (self.soft + 0.35 * (self.along - 1).clamp_min(0)) + 0.5)
+
+    def cavity(self) -> Tensor:
+        """1 where the lips have parted to show what the source does not."""
+        fresh = smoothstep((self.gap - self.seen) / (2 * self.soft)) * (self.along < 1)
+        # The source's lower lip begins a little above where detectors put it.
+        own = (0.9 * self.seen - 0.015).clamp_min(0)
+        return fresh * smoothstep((self.depth - own) / (2 * self.soft))
+
+    def paint(self, lip: Tensor, skin: Tensor) -> Tensor:
+        """The inside of a mouth (M, 3, h, w) in [-1, 1], in the colours (M, 3, 1, 1) of the face's lips and skin."""
+        side = smoothstep((1 - self.along) / 0.7)
+        shade = 0.5 + 0.5 * side
+        colour = 0.15 * _vivid(lip, 1.5) * shade
+
+        tongue = smoothstep((0.13 * side - (self.gap - self.depth)) / 0.12) * smoothstep((self.gap - 0.1) / 0.15)
+        colour = torch.lerp(colour, 0.55 * _vivid(lip, 1.2) * shade, 0.6 * tongue)
+
+        away = self.across.abs()
+        edges = sum(torch.exp(-((away - edge) / 0.012) ** 2) for edge in TOOTH_EDGES)
+        length = TEETH * (1 - 1.2 * away ** 2) - 0.012 * edges
+        own = smoothstep((self.seen - 0.04) / 0.05)
+        teeth = smoothstep((length - self.depth) / 0.022) * smoothstep((self.gap - 0.01) / 0.06) * (1 - own) * side
+        ivory = 1.05 * _vivid(skin / skin.amax(1, keepdim=True).clamp_min(0.05), 0.4) * skin.mean(1, keepdim=True)
+        lit = (0.5 + 0.5 * smoothstep(self.depth / 0.06)) * (1 - 0.16 * edges) * (0.4 + 0.6 * side)
+        return 2 * torch.lerp(colour, ivory * lit, 0.85 * teeth) - 1
+
+
+def _vivid(colour: Tensor, times: float) -> Tensor:
+    """`colour` (M, 3, 1, 1) in [0, 1] with so many times its distance from grey; grey pictures stay grey."""
+    return torch.lerp(colour.mean(1, keepdim=True).expand_as(colour), colour, times).clamp(0, 1)
+
+
+def face_colours(picture: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """The colour of the lips and of the skin beside the nose, (M, 3, 1, 1) each in [0, 1], of faces with landmarks `points`."""
+    def between(first: tuple[int, ...], second: tuple[int, ...]) -> Tensor:
+        places = torch.cat([torch.lerp(points[:, first], points[:, second], part) for part in (0.3, 0.5, 0.7)], dim=1)
+        colours = F.grid_sample(picture, places[:, None], padding_mode="border", align_corners=False)
+        return 0.5 + 0.5 * colours.mean((2, 3), keepdim=True)
+
+    lip = between((56, 57, 58, 50, 52), (65, 66, 67, 61, 63))
+    skin = between((31, 31, 35, 35, 28), (2, 3, 13, 14, 29))
+    return lip, skin
