@@ -188,9 +188,9 @@ class Trainer:
         batches = self._batches(stage)
         self.reporter.begin(stage, self.stage_step)
         while self.stage_step < stage.steps and not (stage.until and stage.until.holds(self.scalars)):
-            report = self.train_step(stage, stage_model, islice(batches, self.recipe.accumulate), optimizer)
             self.step += 1
             self.stage_step += 1
+            report = self.train_step(stage, stage_model, islice(batches, self.recipe.accumulate), optimizer)
             self._after_step(stage, optimizer, report)
         if self.stage_step < stage.steps:
             self.say(f"{stage.name} ends at step {self.step}: {stage.until} holds.")
@@ -241,7 +241,7 @@ class Trainer:
             if weight:  # not `0 * loss`: a NaN that is only reported must not reach the gradient
                 report[name] = self.losses[name](output, clip)
                 total = total + weight * report[name]
-            elif self._report_is_due():
+            elif self._report_is_due(stage):
                 with torch.no_grad():
                     report[name] = self.losses[name](output, clip)
         if stage.losses:
@@ -256,7 +256,7 @@ class Trainer:
         samples = (stage.batch or self.recipe.batch) * self.recipe.accumulate * self.accelerator.num_processes
         self.position += samples
         last = self.stage_step == stage.steps
-        if self._report_is_due() or last:
+        if self._report_is_due(stage):
             self.reporter.step(self.step, {name: float(value.detach()) for name, value in report.items()})
         self.reporter.advance(self.stage_step, samples)
         if self.stage_step % self.recipe.evaluate_every == 0 or last:
@@ -268,8 +268,8 @@ class Trainer:
             self.reporter.close()
             raise Stopped(stop)
 
-    def _report_is_due(self) -> bool:
-        return self.step % REPORT_EVERY == 0
+    def _report_is_due(self, stage: Stage) -> bool:
+        return self.step % REPORT_EVERY == 0 or self.stage_step in (1, stage.steps)
 
     @torch.no_grad()
     def _evaluate(self, stage: Stage) -> None:

@@ -49,9 +49,10 @@ def checkpoint(run: Run) -> dict:
 
 
 def test_a_loss_falls_and_all_that_generate_needs_is_there(tmp_path):
-    run = trained(recipe(stages__colour__steps=60, stages__adversary__steps=2, evaluate_every=30), tmp_path / "run")
-    held_out = [line["eval/l1"] for line in run.metrics() if line["stage"] == "colour" and "eval/l1" in line]
-    assert held_out[-1] < 0.9 * held_out[0]
+    run = trained(recipe(stages__colour__steps=30, stages__adversary__steps=2, evaluate_every=15), tmp_path / "run")
+    lines = [line for line in run.metrics() if line["stage"] == "colour"]
+    held_out = [line["eval/l1"] for line in lines if "eval/l1" in line]
+    assert held_out[-1] < 0.8 * lines[0]["l1"]
     model, found = load_model(run.path)
     assert found.to_dict() == run.recipe.to_dict() and not model.training
     assert len(list((run.path / "samples").glob("*.png"))) >= 2 and list(run.path.glob("events.out.tfevents.*"))
@@ -155,7 +156,7 @@ def test_numbered_folders_count_on(tmp_path):
 
 # Real processes, killed and resumed
 
-LONG = ["--set", "stages.colour.steps=400", "--set", "stages.adversary.steps=6", "--set", "save_every=7", "--set", "evaluate_every=200",
+LONG = ["--set", "stages.colour.steps=60", "--set", "stages.adversary.steps=6", "--set", "save_every=7", "--set", "evaluate_every=40", "--set", "batch=2",
         "--set", "clip_frames=1", "--set", "size=16"]
 
 
@@ -179,11 +180,11 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
     subprocess.run(command("--recipe", "tiny", *LONG, "--out", whole), check=True, capture_output=True, cwd=tmp_path, env=env)
     process = start_and_wait_for_checkpoint(killed, "--recipe", "tiny", *LONG, "--out", killed)
     process.kill()
-    process.wait()
+    process.communicate()
     assert not (killed / "model.safetensors").exists() or len(Run(killed).metrics()) < len(Run(whole).metrics())
     subprocess.run(command("--resume", killed), check=True, capture_output=True, cwd=tmp_path, env=env)
     a, b = checkpoint(Run(whole)), checkpoint(Run(killed))
-    assert a["step"] == b["step"] == 406
+    assert a["step"] == b["step"] == 66
     for part in ("model", "losses"):
         assert all(torch.equal(a[part][name], b[part][name]) for name in a[part] if torch.is_tensor(a[part][name]))
     assert Run(whole).metrics() == Run(killed).metrics()
