@@ -249,7 +249,7 @@ def decode_jpeg(encoded: bytes, size: int | None = None) -> np.ndarray:
     if size is not None and image.size != (size, size):
         image.draft("RGB", (size, size))  # decodes at 1/2, 1/4 or 1/8 where that is still large enough
         image = image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _frame_name(index: int) -> str:

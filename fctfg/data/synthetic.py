@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -123,19 +123,18 @@ class SyntheticClips(ClipWindows):
         numbers = range(kept_back, speakers) if split == "train" else range(kept_back)
         spans = [Span(number, 0, int(self.seconds * FRAME_RATE)) for number in numbers]
         super().__init__(recipe, spans, split, context, seed, num_samples, least_shift)
-        self._heads: dict[int, HeadFootage] = {}
-
-    def __getstate__(self):
-        return {**self.__dict__, "_heads": {}}
 
     def footage(self, clip: int) -> HeadFootage:
-        if clip not in self._heads:
-            head = TalkingHead(self.key[0], clip, self.seconds)
-            self._heads[clip] = HeadFootage(head, self.recipe.crop, self.recipe.size)
-        return self._heads[clip]
+        return _footage(self.key[0], clip, self.seconds, self.recipe.crop, self.recipe.size)
 
     def label(self, clip: int) -> str:
         return f"drawn speaker {clip}"
+
+
+@lru_cache(maxsize=2 * SPEAKERS)
+def _footage(seed: int, identity: int, seconds: float, crop: str, size: int) -> HeadFootage:
+    """Shared by every dataset of a process, so that each evaluation finds its speakers drawn."""
+    return HeadFootage(TalkingHead(seed, identity, seconds), crop, size)
 
 
 def write_synthetic_video(path: str | Path, seed: int = 0, seconds: float = 2.0, width: int = 320, height: int = 320,

@@ -22,7 +22,7 @@ SAMPLES_A_FRAME = SAMPLE_RATE // FRAME_RATE
 ATTEMPTS = 20  # draws before a sample is given up because clip after clip cannot be read
 
 Sample = dict[str, Tensor]
-"""One sample as it crosses from a loader process: the fields of Clip without B, pictures still (n, H, W, 3) uint8."""
+"""One sample as it crosses from a loader process: the fields of Clip without B, pictures still bytes (n, 3, H, W)."""
 
 
 class Footage(Protocol):
@@ -145,6 +145,7 @@ class ClipWindows(Dataset):
         footage, count = self.footage(window.clip), self.recipe.references.count
         shown = np.arange(window.start, window.start + self.recipe.clip_frames)
         pictures = footage.frames([*window.references, *shown], self.recipe.size)
+        pictures = np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))
         landmarks = footage.landmarks(shown) * np.divide(2, footage.size, dtype=np.float32) - 1
         sample = {
             "source": pictures[:count],
@@ -163,7 +164,7 @@ class ClipWindows(Dataset):
         """A stacked batch with its pictures in [-1, 1], on `device`; they travel as bytes and become numbers there."""
         there = {name: value.to(device, non_blocking=True) for name, value in stacked.items()}
         for name in ("source", "frames"):
-            there[name] = there[name].permute(0, 1, 4, 2, 3).float().contiguous().div_(127.5).sub_(1)
+            there[name] = there[name].float().div_(127.5).sub_(1)
         return Clip(**there, times=self.times.to(device))
 
 

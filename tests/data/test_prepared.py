@@ -13,8 +13,8 @@ from fctfg.errors import BadData
 SIZE = 32  # of conftest's clips
 
 def where(pictures) -> list[tuple[int, int]]:
-    """(clip, frame) of pictures (n, H, W, 3) uint8 made by conftest's `flat`."""
-    return [(round(float(p[..., 1].float().mean()) / 20), round(float(p[..., 0].float().mean()) / 4)) for p in pictures]
+    """(clip, frame) of pictures (n, 3, H, W) uint8 made by conftest's `flat`."""
+    return [(round(float(p[1].float().mean()) / 20), round(float(p[0].float().mean()) / 4)) for p in pictures]
 
 
 def heard(wave, margin=0):
@@ -58,13 +58,13 @@ def test_collate_gives_the_clip_of_the_interface(make_folder, make_recipe):
     assert clip.source.shape == clip.frames.shape == (3, 5, 3, SIZE, SIZE) and clip.frames.dtype == torch.float32
     assert clip.wave.shape == clip.other_wave.shape == (3, dataset.num_wave) and clip.times.shape == (5,)
     assert clip.frames.is_contiguous() and clip.frames.min() >= -1 and clip.frames.max() <= 1
-    torch.testing.assert_close(clip.frames[1, 2, :, 4, 5], dataset[1]["frames"][2, 4, 5].float() / 127.5 - 1)
+    torch.testing.assert_close(clip.frames[1, 2, :, 4, 5], dataset[1]["frames"][2, :, 4, 5].float() / 127.5 - 1)
 
 
 def test_landmarks_are_normalised_to_the_crop(make_folder, make_recipe):
     sample = PreparedClips(make_folder(), make_recipe(size=64))[3]
     first = where(sample["frames"])[0][1]
-    assert sample["frames"].shape == (5, 64, 64, 3)
+    assert sample["frames"].shape == (5, 3, 64, 64)
     assert sample["landmarks"][:, 0].tolist() == [[-1.0, 1.0]] * 5  # left and lower edge, whatever the size drawn
     torch.testing.assert_close(sample["landmarks"][:, 1, 0], (first + torch.arange(5)) * 2 / SIZE - 1)
 
@@ -218,4 +218,4 @@ def test_no_usable_clip_says_where_the_reasons_are(make_folder, make_recipe):
 
 def test_small_clips_are_drawn_up_and_it_is_said(make_folder, make_recipe):
     dataset = make_dataset(make_folder(), make_recipe(size=64))
-    assert dataset[0]["source"].shape == (5, 64, 64, 3) and "stored at 32 px" in dataset.notes[-1]
+    assert dataset[0]["source"].shape == (5, 3, 64, 64) and "stored at 32 px" in dataset.notes[-1]
