@@ -1,0 +1,77 @@
+"""Files before anyone looks inside: is there something to read, and is there room to write."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..errors import BadMedia
+
+
+def existing_file(path: str | os.PathLike) -> Path:
+    """The path of a file that holds something.
+
+    Raises:
+        BadMedia: it is missing, a folder, empty, or may not be read.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise BadMedia(f"{path} is a folder; name a file in it.")
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise BadMedia(f"{path} is empty; copy or download it again.")
+    except FileNotFoundError:
+        raise BadMedia(f"There is no file {path}; check the name and the folder.") from None
+    except OSError as error:
+        raise BadMedia(f"{path} cannot be read: {error.strerror}.") from None
+    return path
+
+
+class NewFile:
+    """A file that appears under its name only when it is whole. Write to `temporary`, in the same folder; leave the block.
+
+    An exception, KeyboardInterrupt included, removes what was written and keeps an older file of that name.
+
+    Raises:
+        BadMedia: the folder is missing or cannot be written to.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        self.temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
+        if not self.path.parent.is_dir():
+            raise BadMedia(f"{self.path} cannot be written: there is no folder {self.path.parent}; make it first.")
+        if self.path.is_dir():
+            raise BadMedia(f"{self.path} cannot be written: it is a folder; name a file in it.")
+        try:
+            self.temporary.touch()
+        except OSError as error:
+            raise self.refusal(error) from None
+
+    def refusal(self, error: OSError) -> BadMedia:
+        """The one-line error for a write that failed."""
+        return BadMedia(f"{self.path} cannot be written: {error.strerror}. Choose another folder or make room.")
+
+    def keep(self) -> None:
+        """Give the file its name."""
+        try:
+            os.replace(self.temporary, self.path)
+        except OSError as error:
+            self.discard()
+            raise self.refusal(error) from None
+
+    def discard(self) -> None:
+        """Remove what was written."""
+        self.temporary.unlink(missing_ok=True)
+
+    def __enter__(self) -> Path:
+        return self.temporary
+
+    def __exit__(self, kind, error, traceback) -> None:
+        if error is None:
+            self.keep()
+        else:
+            self.discard()
+            if isinstance(error, OSError):
+                raise self.refusal(error) from None
