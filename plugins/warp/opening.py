@@ -24,7 +24,7 @@ class Opening:
     def __init__(self, source: Tensor, target: Tensor, places: Tensor, pixel: float):
         frame, source_frame = FaceFrame.of(target), FaceFrame.of(source)
         frame.width = source_frame.width  # speech moves the corners; the teeth keep their size
-        self.soft = (1.5 * pixel / frame.width).clamp_min(0.014)[..., None, None]
+        self.soft = (1.5 * pixel / frame.width).clamp_min(0.018)[..., None, None]
         across, down = frame.inside(target)
         height = torch.stack([down, source_frame.inside(source)[1]], dim=-1)
         middle = 0.5 * (across[:, 60:61] + across[:, 64:65])
@@ -54,21 +54,22 @@ class Opening:
         own = (0.9 * self.seen - 0.015).clamp_min(0)
         return fresh * smoothstep((self.depth - own) / (2 * self.soft))
 
-    def paint(self, lip: Tensor, skin: Tensor) -> Tensor:
-        """The inside of a mouth (M, 3, h, w) in [-1, 1], in the colours (M, 3, 1, 1) of the face's lips and skin."""
+    def paint(self, lip: Tensor, skin: Tensor, black: Tensor) -> Tensor:
+        """The inside of a mouth (M, 3, h, w) in [-1, 1], from the colours of its face."""
         side = smoothstep((1 - self.along) / 0.7)
         shade = 0.5 + 0.5 * side
         colour = 0.15 * _vivid(lip, 1.5) * shade
+        colour = colour + (0.6 * black - colour.mean(1, keepdim=True)).clamp_min(0)  # no darker than the haze allows
 
-        tongue = smoothstep((0.13 * side - (self.gap - self.depth)) / 0.12) * smoothstep((self.gap - 0.1) / 0.15)
-        colour = torch.lerp(colour, 0.55 * _vivid(lip, 1.2) * shade, 0.6 * tongue)
+        tongue = smoothstep((0.17 * side - (self.gap - self.depth)) / 0.15) * smoothstep((self.gap - 0.1) / 0.15)
+        colour = torch.lerp(colour, 0.6 * _vivid(lip, 1.3) * shade, 0.75 * tongue)
 
         away = self.across.abs()
         edges = sum(torch.exp(-((away - edge) / 0.012) ** 2) for edge in TOOTH_EDGES)
         length = TEETH * (1 - 1.2 * away ** 2) - 0.012 * edges
         own = smoothstep((self.seen - 0.04) / 0.05)
         teeth = smoothstep((length - self.depth) / 0.022) * smoothstep((self.gap - 0.01) / 0.06) * (1 - own) * side
-        ivory = 1.05 * _vivid(skin / skin.amax(1, keepdim=True).clamp_min(0.05), 0.4) * skin.mean(1, keepdim=True)
+        ivory = 1.05 * _vivid(skin / skin.amax(1, keepdim=True).clamp_min(0.05), 0.5) * skin.mean(1, keepdim=True)
         lit = (0.5 + 0.5 * smoothstep(self.depth / 0.06)) * (1 - 0.16 * edges) * (0.4 + 0.6 * side)
         return 2 * torch.lerp(colour, ivory * lit, 0.85 * teeth) - 1
 
@@ -78,13 +79,16 @@ def _vivid(colour: Tensor, times: float) -> Tensor:
     return torch.lerp(colour.mean(1, keepdim=True).expand_as(colour), colour, times).clamp(0, 1)
 
 
-def face_colours(picture: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """The colour of the lips and of the skin beside the nose, (M, 3, 1, 1) each in [0, 1], of faces with landmarks `points`."""
+def face_colours(picture: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The colours of the lips and of the skin beside the nose (M, 3, 1, 1), and how dark pupils and nostrils are (M, 1, 1, 1).
+
+    All in [0, 1].
+    """
     def between(first: tuple[int, ...], second: tuple[int, ...]) -> Tensor:
         places = torch.cat([torch.lerp(points[:, first], points[:, second], part) for part in (0.3, 0.5, 0.7)], dim=1)
-        colours = F.grid_sample(picture, places[:, None], padding_mode="border", align_corners=False)
-        return 0.5 + 0.5 * colours.mean((2, 3), keepdim=True)
+        return 0.5 + 0.5 * F.grid_sample(picture, places[:, None], padding_mode="border", align_corners=False)
 
     lip = between((56, 57, 58, 50, 52), (65, 66, 67, 61, 63))
     skin = between((31, 31, 35, 35, 28), (2, 3, 13, 14, 29))
-    return lip, skin
+    black = between((37, 38, 43, 44, 31, 32, 34, 35), (41, 40, 47, 46, 32, 33, 33, 34)).mean(1, keepdim=True)
+    return lip.mean((2, 3), keepdim=True), skin.mean((2, 3), keepdim=True), black.amin((2, 3), keepdim=True)
