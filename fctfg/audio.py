@@ -1,12 +1,13 @@
 """What networks hear: the mel spectrogram of Wav2Lip and the MFCC of SyncNet, as batched torch code on any device.
 
-A wave in [-1, 1] at 16 kHz is all they take, and float32 comes out. In between they reckon in float64 where the device has it,
-whatever autocast and TF32 are allowed elsewhere: logarithms of faint bands beside loud ones lose four digits otherwise, and next
-to the networks it costs nothing. Letters as in interfaces.py; L columns, of which there are 80 a second (mel) or 100 (MFCC).
+A wave in [-1, 1] at 16 kHz is all they take, and float32 comes out. In between they reckon in float64 where the
+device has it, whatever autocast and TF32 are allowed elsewhere: logarithms of faint bands beside loud ones lose four
+digits otherwise, and next to the networks it costs nothing. Letters as in interfaces.py; L columns, of which there
+are 80 a second (mel) or 100 (MFCC).
 
 `log_mel` and `mfcc` are the features of a whole sound, as the reference implementations cut them. `mel_windows` and
-`mfcc_windows` are what a network hears at given moments: computed from the samples of that very moment, so that frame rates
-which no hop divides suffer no rounding to the nearest column.
+`mfcc_windows` are what a network hears at given moments: computed from the samples of that very moment, so that frame
+rates which no hop divides suffer no rounding to the nearest column.
 """
 
 from __future__ import annotations
@@ -41,12 +42,12 @@ MFCC_CONTEXT = (1 / SAMPLE_RATE, (19 * MFCC_HOP + MFCC_LENGTH) / SAMPLE_RATE)
 
 
 def log_mel(wave: Tensor) -> Tensor:
-    """The log mel spectrogram in [-4, 4] of `wave` (B, S): (B, 80, L), L = 1 + S // 200; column i is centred at sample 200 i.
+    """The log mel spectrogram in [-4, 4] of `wave` (B, S): (B, 80, L), L = 1 + S // 200, column i centred at 12.5 i ms.
 
     That of Prajwal et al., "A Lip Sync Expert Is All You Need for Speech to Lip Generation In the Wild", 2020,
-    arXiv:2008.10010: pre-emphasis, Hann windows of 50 ms, amplitude in 80 Slaney bands from 55 to 7600 Hz, -100 to 0 dB
-    below 20 dB stretched to [-4, 4]. The ends are padded by reflection, as the published weights learnt it, and not by the
-    zeros of librosa since 0.10; the two differ in the first and last two columns.
+    arXiv:2008.10010: pre-emphasis, Hann windows of 50 ms, amplitude in 80 Slaney bands from 55 to 7600 Hz, -100 to 0
+    dB below 20 dB stretched to [-4, 4]. The ends are padded by reflection, as the published weights learnt it, and
+    not by the zeros of librosa since 0.10; the two differ in the first and last two columns.
 
     Raises:
         BadMedia: the sound is empty.
@@ -72,7 +73,7 @@ def mel_windows(wave: Tensor, times: Tensor, steps: int = 16) -> Tensor:
 
 
 def mfcc(wave: Tensor) -> Tensor:
-    """Mel-frequency cepstra of `wave` (B, S): (B, 13, L) at 100 columns a second; column i covers 25 ms from sample 160 i.
+    """Mel-frequency cepstra of `wave` (B, S): (B, 13, L) at 100 columns a second; column i hears 25 ms from 10 i ms on.
 
     Those of SyncNet (Chung and Zisserman, "Out of time: automated lip sync in the wild", 2016): the defaults of
     python_speech_features on samples of 16-bit size, hence the factor 32768 on our [-1, 1]. Row 0 is the log energy.
@@ -112,7 +113,7 @@ def _precise(wave: Tensor) -> Tensor:
 
 
 def _precision(device: torch.device) -> torch.dtype:
-    return torch.float32 if device.type in ("mps", "xpu") else torch.float64  # those two have no float64, or not all of them
+    return torch.float32 if device.type in ("mps", "xpu") else torch.float64  # of those two, not all know float64
 
 
 def _pre_emphasised(wave: Tensor) -> Tensor:
@@ -121,7 +122,7 @@ def _pre_emphasised(wave: Tensor) -> Tensor:
 
 
 def _reflected(samples: int, pad: int, device: torch.device) -> Tensor:
-    """Indices of `samples` with `pad` more on both sides by reflection, also where the sound is shorter than the pad."""
+    """Indices of `samples` with `pad` more on both sides by reflection, also of a sound shorter than the pad."""
     period = max(1, 2 * (samples - 1))
     index = torch.arange(-pad, samples + pad, device=device).remainder(period)
     return torch.minimum(index, period - index).clamp(max=samples - 1)
@@ -158,7 +159,8 @@ def _log(value: Tensor) -> Tensor:
     return value.masked_fill(value == 0, FLOAT64_EPSILON).log()
 
 
-def mel_basis(bands: int = MEL_BANDS, fft: int = MEL_FFT, lowest: float = MEL_LOWEST, highest: float = MEL_HIGHEST) -> Tensor:
+def mel_basis(bands: int = MEL_BANDS, fft: int = MEL_FFT, lowest: float = MEL_LOWEST,
+              highest: float = MEL_HIGHEST) -> Tensor:
     """Triangles of equal area on the mel scale of Slaney's Auditory Toolbox: (bands, fft // 2 + 1) float64.
 
     Linear below 1000 Hz (three bands to 200 Hz), logarithmic above (27 bands to a factor of 6.4).
@@ -175,7 +177,7 @@ def mel_basis(bands: int = MEL_BANDS, fft: int = MEL_FFT, lowest: float = MEL_LO
 
 
 def _mfcc_filters() -> Tensor:
-    """26 triangles (26, 257) float64 between whole bins, evenly spaced up to 8000 Hz on the scale 2595 log10(1 + f / 700)."""
+    """26 triangles (26, 257) float64 between whole bins, even steps to 8000 Hz on the scale 2595 log10(1 + f / 700)."""
     mels = torch.linspace(0, 2595 * math.log10(1 + SAMPLE_RATE / 2 / 700), MFCC_FILTERS + 2, dtype=torch.float64)
     edges = (MFCC_FFT + 1) * 700 * (10 ** (mels / 2595) - 1) / SAMPLE_RATE
     return _triangles(edges.floor(), torch.arange(MFCC_FFT // 2 + 1, dtype=torch.float64))

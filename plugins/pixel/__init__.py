@@ -11,8 +11,8 @@ from fctfg.interfaces import Clip, Loss, Output
 class L1Loss(Loss):
     """The mean absolute difference between drawn and true pixels.
 
-    `span` is the width of the pixel range it is counted in: 2 for the [-1, 1] of fctfg, 1 for the [0, 1] of papers such as
-    Wav2Lip, so that their weights can be taken over as they are.
+    `span` is the width of the pixel range it is counted in: 2 for the [-1, 1] of fctfg, 1 for the [0, 1] of papers
+    such as Wav2Lip, so that their weights can be taken over as they are.
     """
 
     def __init__(self, span: float = 2.0):

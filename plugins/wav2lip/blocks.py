@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from fctfg.errors import BadRecipe
 
-PAPER = "Prajwal et al., A Lip Sync Expert Is All You Need for Speech to Lip Generation In the Wild, 2020, arXiv:2008.10010"
+PAPER = ("Prajwal et al., A Lip Sync Expert Is All You Need for Speech to Lip Generation In the Wild, 2020, "
+         "arXiv:2008.10010")
 LICENCE = "MIT; public weights: research and personal use only, trained on LRS2 (BBC)"
 SIZE = 96
 """Height and width of the only pictures it knows."""
@@ -60,7 +61,7 @@ def residuals(channels: int, count: int) -> list[ConvBlock]:
 
 
 def audio_tower(scale: float, last_residuals: int) -> nn.Sequential:
-    """From mel windows (M, 1, 80, 16) to (M, 512 scale, 1, 1). The generator's has 1 last residual block, the expert's 2."""
+    """From mel windows (M, 1, 80, 16) to (M, 512 scale, 1, 1). Where 1 residual block is last, the expert has 2."""
     c32, c64, c128, c256, c512 = (scaled(channels, scale) for channels in (32, 64, 128, 256, 512))
     return nn.Sequential(
         ConvBlock(1, c32, 3, 1, 1), *residuals(c32, 2),

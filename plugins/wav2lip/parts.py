@@ -11,8 +11,8 @@ from fctfg.audio import MEL_CONTEXT, mel_windows
 from fctfg.interfaces import (AudioEncoder, CodeShape, Decoder, FaceCode, Fusion, Latent, SkipAdapter, SkipShape,
                               VisualEncoder)
 
-from .blocks import (LICENCE, PAPER, SIZE, ConvBlock, UpBlock, audio_tower, check_batch, check_size, from_bgr, residuals,
-                     scaled, to_bgr)
+from .blocks import (LICENCE, PAPER, SIZE, ConvBlock, UpBlock, audio_tower, check_batch, check_size, from_bgr,
+                     residuals, scaled, to_bgr)
 
 HEIGHTS = (1, 3, 6, 12, 24, 48, 96)
 """Of the feature maps, coarse to fine."""
@@ -27,10 +27,10 @@ def _maps(scale: float) -> tuple[SkipShape, ...]:
 class Wav2LipVisualEncoder(VisualEncoder):
     """Feature maps of each frame without its lower half beside a reference picture that has one.
 
-    Prajwal et al., 2020, arXiv:2008.10010, section 4.1. Frame t's reference is picture t of `source`, counted round where
-    there are fewer: one for all, or each its own. Loads `face_encoder_blocks` of wav2lip.pth and wav2lip_gan.pth (research
-    and personal use only). Differs: besides the maps it gives a code, the face's last vector, for other decoders: `identity`
-    is its mean over the clip and `motion` what is left.
+    Prajwal et al., 2020, arXiv:2008.10010. Frame t's reference is picture t of `source`, counted round
+    where there are fewer: one for all, or each its own. Loads `face_encoder_blocks` of wav2lip.pth and
+    wav2lip_gan.pth (research and personal use only). Differs: besides the maps it gives a code, the face's last
+    vector, for other decoders: `identity` is its mean over the clip and `motion` what is left.
 
     Args:
         scale: multiplies the channels of every layer; 1 is the public network.
@@ -88,8 +88,8 @@ class Wav2LipVisualEncoder(VisualEncoder):
 class Wav2LipAudioEncoder(AudioEncoder):
     """One vector of 512 for the 0.2 s of sound that follow the beginning of each frame.
 
-    Prajwal et al., 2020, arXiv:2008.10010, section 4.1; on the mel spectrogram of `fctfg.audio`. Loads `audio_encoder` of
-    wav2lip.pth and wav2lip_gan.pth (research and personal use only).
+    Prajwal et al., 2020, arXiv:2008.10010; on the mel spectrogram of `fctfg.audio`. Loads
+    `audio_encoder` of wav2lip.pth and wav2lip_gan.pth (research and personal use only).
 
     Args:
         offset: seconds by which the sound is heard late. At 0 the window begins with the frame, as in the authors'
@@ -127,8 +127,8 @@ class Wav2LipAudioEncoder(AudioEncoder):
 class SpeechFusion(Fusion):
     """The speech itself as the decoder's codes; the face reaches the decoder through its skips alone.
 
-    Prajwal et al., 2020, arXiv:2008.10010, section 4.1. Differs: where the speech of another audio encoder has another width
-    than the codes, a linear layer brings it there.
+    Prajwal et al., 2020, arXiv:2008.10010. Differs: where the speech of another audio encoder has
+    another width than the codes, a linear layer brings it there.
     """
 
     paper = PAPER
@@ -146,8 +146,8 @@ class SpeechFusion(Fusion):
 class Wav2LipDecoder(Decoder):
     """Draws each frame at 96 px from its speech and seven feature maps of the face.
 
-    Prajwal et al., 2020, arXiv:2008.10010, section 4.1. Loads `face_decoder_blocks` and `output_block` of wav2lip.pth and
-    wav2lip_gan.pth (research and personal use only).
+    Prajwal et al., 2020, arXiv:2008.10010. Loads `face_decoder_blocks` and `output_block` of wav2lip.pth
+    and wav2lip_gan.pth (research and personal use only).
 
     Args:
         scale: multiplies the channels of every layer; 1 is the public network.
@@ -184,7 +184,7 @@ class Wav2LipDecoder(Decoder):
         return from_bgr(drawn).unflatten(0, latent.codes.shape[:2])
 
     def draw(self, codes: Tensor, skips: Sequence[Tensor]) -> Tensor:
-        """Pictures (M, 3, 96, 96), BGR in [0, 1], from `codes` (M, 512, 1, 1) and `skips` (M, C, h, w), coarse to fine."""
+        """Pictures (M, 3, 96, 96), BGR in [0, 1]; `codes` (M, 512, 1, 1), `skips` (M, C, h, w) coarse to fine."""
         check_batch("decoder 'wav2lip'", self, len(codes))
         x = codes
         for block, skip in zip(self.face_decoder_blocks, skips):

@@ -14,9 +14,9 @@ GUESS = math.log(2)
 class PlateauWatch(nn.Module):
     """Advises, once on each plateau, when a two-way cross entropy has stayed at ln 2 for `steps` steps.
 
-    Fed at every step, it keeps the running mean of the loss and for how long that has been within 0.02 of ln 2, as tensors
-    beside the loss, so that feeding never waits for the GPU and a resumed run goes on counting. A loss that is not finite is
-    passed over.
+    Fed at every step, it keeps the running mean of the loss and for how long that has been within 0.02 of ln 2, as
+    tensors beside the loss, so that feeding never waits for the GPU and a resumed run goes on counting. A loss that
+    is not finite is passed over.
     """
 
     def __init__(self, steps: int, within: float = 0.02, memory: float = 0.99):
@@ -42,8 +42,8 @@ class PlateauWatch(nn.Module):
         if bool(self.told) or int(self.steps) < self.patience:
             return None
         self.told.fill_(True)
-        return (f"The sync expert has been guessing for {int(self.steps):,} steps: its loss stays at {float(self.mean):.3f}, and "
-                "ln 2 = 0.693 is a coin toss. On LRS2 it takes 150,000 to 200,000 steps to leave it. If it goes on, look for, "
-                "the likeliest first: sound and picture a frame or two out of step in the data; a frame rate other than 25 or a "
-                "wrong sample rate; too few speakers or hours (one speaker is not enough); a batch under 64; an lr that is too "
-                "high (try 1e-5).")
+        return (f"The sync expert has been guessing for {int(self.steps):,} steps: its loss stays at "
+                f"{float(self.mean):.3f}, and ln 2 = 0.693 is a coin toss. On LRS2 it takes 150,000 to 200,000 steps "
+                "to leave it. If it goes on, look for, the likeliest first: sound and picture a frame or two out of "
+                "step in the data; a frame rate other than 25 or a wrong sample rate; too few speakers or hours (one "
+                "speaker is not enough); a batch under 64; an lr that is too high (try 1e-5).")

@@ -12,7 +12,7 @@ from .blocks import LICENCE, PAPER, PlainConvBlock, lower_half, scaled
 
 
 class VisualQualityNetwork(nn.Module):
-    """How real the lower half of a face looks, as a logit: `Wav2Lip_disc_qual` of visual_quality_disc.pth."""
+    """How real the lower half of a face looks, as a logit: what visual_quality_disc.pth fills."""
 
     def __init__(self, scale: float = 1.0):
         super().__init__()
@@ -38,9 +38,9 @@ class VisualQualityNetwork(nn.Module):
 class VisualQualityLoss(Critic):
     """How far the drawn lower half is from passing for a photograph.
 
-    Prajwal et al., 2020, arXiv:2008.10010, section 4.3 and equations 4, 5: binary cross entropy on single frames, drawn ones
-    meant to score 1; the critic learns 1 for real and 0 for drawn ones. Sees 96 px; other sizes are resized. Loads
-    visual_quality_disc.pth (research and personal use only).
+    Prajwal et al., 2020, arXiv:2008.10010: binary cross entropy on single frames,
+    drawn ones meant to score 1; the critic learns 1 for real and 0 for drawn ones. Sees 96 px; other sizes are
+    resized. Loads visual_quality_disc.pth (research and personal use only).
 
     Args:
         scale: multiplies the channels of every layer; 1 is the public network.
@@ -60,13 +60,16 @@ class VisualQualityLoss(Critic):
 
     def critic_loss(self, output: Output, clip: Clip) -> tuple[Tensor, dict[str, Tensor]]:
         real, fake = self._judge(clip.frames), self._judge(output.frames)
-        loss_real, loss_fake = F.softplus(-real).mean(), F.softplus(fake).mean()
-        return loss_real + loss_fake, {"real": loss_real, "fake": loss_fake}
+        return F.softplus(-real).mean() + F.softplus(fake).mean(), _scores(real, fake)
 
     def measure(self, output: Output, clip: Clip) -> dict[str, Tensor]:
-        """The mean probabilities of being real that it gives to `real` and to `fake` frames."""
         with torch.no_grad():
-            return {"real": self._judge(clip.frames).sigmoid().mean(), "fake": self._judge(output.frames).sigmoid().mean()}
+            return _scores(self._judge(clip.frames), self._judge(output.frames))
 
     def _judge(self, frames: Tensor) -> Tensor:
         return self.network(lower_half(frames).flatten(0, 1))
+
+
+def _scores(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    """The mean probabilities of being a photograph that are given to `real` ones and to `fake`."""
+    return {"real": real.sigmoid().mean(), "fake": fake.sigmoid().mean()}

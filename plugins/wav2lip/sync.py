@@ -1,4 +1,4 @@
-"""The sync expert: whether a mouth and a sound belong together, learnt from real speech, then held against what is drawn."""
+"""The sync expert: whether mouth and sound belong together, learnt from real speech, then held against drawn faces."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WINDOW = 5
 
 
 class SyncExpert(nn.Module):
-    """Mouth and sound in one space, where those that belong together are near: `SyncNet_color` of lipsync_expert.pth."""
+    """Mouth and sound in one space, those that belong together near each other: what lipsync_expert.pth fills."""
 
     def __init__(self, scale: float = 1.0):
         super().__init__()
@@ -45,16 +45,17 @@ class SyncExpert(nn.Module):
 class SyncLoss(Critic):
     """Minus the log of the cosine between mouth and sound, as the sync expert sees and hears them.
 
-    Prajwal et al., "A Lip Sync Expert Is All You Need for Speech to Lip Generation In the Wild", 2020, arXiv:2008.10010,
-    section 3 and equations 1, 2. Sees the lower half of five consecutive frames at 96 px of the `wav2lip` crop (others are
-    resized), hears 0.2 s from the first of them. Longer clips are looked at in windows that move by one frame, the paper's are
-    of five. The expert learns on the real frames of a clip, whatever was drawn. Differs: each mouth is shown both its own
-    sound and a wrong one, where the authors toss a coin; cosines are kept 1e-6 away from 0 and 1. Loads lipsync_expert.pth
-    (research and personal use only).
+    Prajwal et al., "A Lip Sync Expert Is All You Need for Speech to Lip Generation In the Wild", 2020,
+    arXiv:2008.10010. Sees the lower half of five consecutive frames at 96 px of the `wav2lip` crop (others are
+    resized), hears 0.2 s from the first of them. The expert learns on the real frames of a clip, whatever was drawn. Loads
+    lipsync_expert.pth (research and personal use only).
+
+    Differs: clips of more than five frames are looked at in windows that move by one frame; each mouth is shown both
+    its own sound and a wrong one, where the authors toss a coin; cosines are kept 1e-6 away from 0 and 1.
 
     Args:
-        expert_mode: of the batch norm while it judges. `eval` uses what it learnt; `train` the batch's own statistics, as the
-            authors' training does, where the expert is never put in eval mode.
+        expert_mode: of the batch norm while it judges. `eval` uses what it learnt; `train` the batch's own statistics,
+            as the authors' training does, where the expert is never put in eval mode.
         plateau_steps: after how many steps at the loss of a guess it speaks up; see `PlateauWatch`.
         scale: multiplies the channels of every layer; 1 is the public network.
     """
@@ -93,8 +94,8 @@ class SyncLoss(Critic):
     def measure(self, output: Output, clip: Clip) -> dict[str, Tensor]:
         """How well the expert tells the right sound from a wrong one.
 
-        `accuracy` at a cosine of 0.5, the mean cosines `right` and `wrong`, and `ranking`, the chance that a right pair is
-        nearer than a wrong one, which needs no threshold: 0.5 is guessing.
+        `accuracy` at a cosine of 0.5, the mean cosines `right` and `wrong`, and `ranking`, the chance that a right
+        pair is nearer than a wrong one, which needs no threshold: 0.5 is guessing.
         """
         self.network.eval()
         with torch.no_grad():
@@ -106,7 +107,7 @@ class SyncLoss(Critic):
         return self.plateau.advice()
 
     def see(self, frames: Tensor) -> Tensor:
-        """Every five consecutive mouths of `frames` (B, T, 3, H, W): (B (T - 4), 15, 48, 96), one frame after the other."""
+        """Every five consecutive mouths of `frames` (B, T, 3, H, W): (B (T - 4), 15, 48, 96), frame after frame."""
         if frames.shape[1] < WINDOW:
             raise BadRecipe(f"loss 'sync' looks at {WINDOW} consecutive frames, and the clips have {frames.shape[1]}; "
                             f"give clip_frames: {WINDOW} or more.")
@@ -121,8 +122,8 @@ class SyncLoss(Critic):
         """The cosines (M,) of every mouth with its own sound, and with one of another moment or, failing that, clip."""
         wrong_wave = clip.wave.roll(1, 0) if clip.other_wave is None else clip.other_wave
         if clip.other_wave is None and len(frames) < 2:
-            raise BadRecipe("loss 'sync' takes wrong sounds from the other clips of a batch, and this one has a single clip; "
-                            "give batch: 2 or more.")
+            raise BadRecipe("loss 'sync' takes wrong sounds from the other clips of a batch, and this one has a single "
+                            "clip; give batch: 2 or more.")
         mouths = self.see(frames)
         mel = torch.cat([self.hear(clip.wave, clip.times), self.hear(wrong_wave, clip.times)])
         sounds, faces = self.network(mel, mouths)
@@ -146,5 +147,5 @@ def accuracy(right: Tensor, wrong: Tensor) -> Tensor:
 
 
 def ranking(right: Tensor, wrong: Tensor) -> Tensor:
-    """The share of all (right, wrong) in which the right one is nearer: the area under the ROC curve. Ties count half."""
+    """The share of all (right, wrong) where the right one is nearer: the area under the ROC curve. Ties count half."""
     return 0.5 + 0.5 * (right[:, None] - wrong[None]).sign().mean()
