@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
-import multiprocessing
 import os
 import signal
+import weakref
 from collections.abc import Iterator
 from itertools import count
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from ..errors import BadData
 from ..interfaces import Clip
-from .windows import ClipWindows, stack
+from .windows import ClipWindows, Sample, stack
 
 log = logging.getLogger(__name__)
 
@@ -26,18 +28,37 @@ def clip_loader(dataset: ClipWindows, batch: int, first: int = 0, workers: int |
     all advances `first` by batch * processes. `workers` loader processes read ahead; 0 for none, None for as many as the
     machine's cores leave. With `device` the pictures travel there as bytes. What cannot be read is logged once, by name.
     """
+    batches = _load(dataset, _Numbers(batch, first, rank, processes, batches), processes, workers, device)
+    _running.add(batches)
+    return batches
+
+
+_running: weakref.WeakSet[Iterator[Clip]] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_workers() -> None:
+    """Else Python would wait at its end for workers, who wait for it."""
+    for batches in list(_running):
+        batches.close()
+
+
+def _load(dataset: ClipWindows, numbers: _Numbers, processes: int, workers: int | None,
+          device: torch.device | str | None) -> Iterator[Clip]:
     workers = sensible_workers(processes) if workers is None else workers
     on_gpu = device is not None and torch.device(device).type == "cuda"
-    options = dict(multiprocessing_context=_context(), worker_init_fn=_leave_signals_to_the_parent) if workers else {}
-    loader = DataLoader(_Batches(dataset), batch_size=None, sampler=_Numbers(batch, first, rank, processes, batches),
-                        num_workers=workers, pin_memory=on_gpu, **options)
+    # Forking a process that has threads, as torch's do, may hang; a fork server outlives a parent that is killed.
+    options = dict(multiprocessing_context="spawn", worker_init_fn=_leave_signals_to_the_parent) if workers else {}
+    loader = DataLoader(_Batches(dataset), batch_size=None, sampler=numbers, num_workers=workers, pin_memory=on_gpu, **options)
     noted: set[str] = set()
-    for stacked, skipped in loader:
+    for stacked, skipped, failure in loader:
         for name, reason in skipped.items():
             dataset.skipped[name] = reason
             if name not in noted:
                 noted.add(name)
                 log.warning("left out: %s", reason)
+        if failure:
+            raise failure
         yield dataset.to_clip(stacked, device)
 
 
@@ -53,8 +74,11 @@ class _Batches(Dataset):
     def __init__(self, clips: ClipWindows):
         self.clips = clips
 
-    def __getitem__(self, numbers: list[int]):
-        return stack([self.clips[number] for number in numbers]), dict(self.clips.skipped)
+    def __getitem__(self, numbers: list[int]) -> tuple[Sample, dict[str, str], BadData | None]:
+        try:
+            return stack([self.clips[number] for number in numbers]), dict(self.clips.skipped), None
+        except BadData as failure:  # raised over there, it would come with the worker's traceback in its message
+            return {}, dict(self.clips.skipped), failure
 
 
 class _Numbers:
@@ -69,16 +93,7 @@ class _Numbers:
             yield list(range(start, start + self.batch * self.processes, self.processes))
 
 
-def _context():
-    """Forking a process that has threads, as torch's do, may hang; a server without threads forks for us where it can."""
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload(["fctfg.data"])
-    return context
-
-
 def _leave_signals_to_the_parent(_worker: int) -> None:
-    # The trainer saves on SIGINT and SIGTERM, which reach the whole group; it ends its loaders itself.
+    # The trainer saves on SIGINT and SIGTERM, which may reach the whole group, and may need a batch for that.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

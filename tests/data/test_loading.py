@@ -1,14 +1,17 @@
 """Batches: the same samples for any number of workers, from any sample on, shared out over processes."""
 
 import logging
-import time
+import pickle
+import subprocess
+import sys
 from itertools import islice
 
 import pytest
 import torch
 
 from fctfg.data import PreparedClips, clip_loader
-from fctfg.data.loading import _Numbers, sensible_workers
+from fctfg.data.loading import _Batches, _Numbers, sensible_workers
+from fctfg.errors import BadData
 
 
 def equal(a, b):
@@ -58,18 +61,42 @@ def test_workers_give_the_same_batches_and_report_broken_clips(dataset, caplog):
     dataset.skipped.clear()
     caplog.clear()
     with caplog.at_level(logging.WARNING):
-        together = list(clip_loader(dataset, 2, workers=2, batches=6))
-    assert len(together) == 6 and all(equal(a, b) for a, b in zip(alone, together))
+        endless = clip_loader(dataset, 2, workers=2)
+        together = list(islice(endless, 6))
+        endless.close()
+    assert all(equal(a, b) for a, b in zip(alone, together))
     assert list(dataset.skipped) == ["clips/1.zip"]
     assert sum("1.zip is no clip" in record.message for record in caplog.records) == 1
 
 
-def test_an_endless_loader_with_workers_can_be_left(dataset):
-    batches = clip_loader(dataset, 2, workers=1)
+def test_a_failure_comes_back_as_it_is(dataset):
+    """Across processes it travels as a value: raised over there, it would bring a traceback in its message."""
+    for path in dataset.root.glob("clips/*.zip"):
+        path.unlink()
+    assert isinstance(pickle.loads(pickle.dumps(_Batches(dataset)[[0, 1]]))[2], BadData)
+    with pytest.raises(BadData, match="cannot be read") as caught:
+        next(clip_loader(dataset, 2, workers=0))
+    assert "\n" not in str(caught.value)
+
+
+def test_python_ends_although_workers_wait(dataset, tmp_path):
+    """Also when the whole process group was told to end, which the trainer answers by saving first."""
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+import os, pickle, signal
+from fctfg.data import clip_loader
+if __name__ == "__main__":
+    batches = clip_loader(pickle.loads({pickle.dumps(dataset)!r}), 2, workers=1)
     next(batches)
-    started = time.perf_counter()
-    batches.close()
-    assert time.perf_counter() - started < 5
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+        os.killpg(0, number) if hasattr(os, "killpg") else None
+    for _ in range(5):
+        next(batches)
+    print("more batches came")
+""")
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, start_new_session=True)
+    assert ended.returncode == 0 and ended.stdout == "more batches came\n", ended.stderr
 
 
 def test_workers_leave_a_core_to_training():
