@@ -47,8 +47,8 @@ class SyncLoss(Critic):
 
     Prajwal et al., "A Lip Sync Expert Is All You Need for Speech to Lip Generation In the Wild", 2020,
     arXiv:2008.10010. Sees the lower half of five consecutive frames at 96 px of the `wav2lip` crop (others are
-    resized), hears 0.2 s from the first of them. The expert learns on the real frames of a clip, whatever was drawn. Loads
-    lipsync_expert.pth (research and personal use only).
+    resized), hears 0.2 s from the first of them. The expert learns on the real frames of a clip, whatever was
+    drawn. Loads lipsync_expert.pth (research and personal use only).
 
     Differs: clips of more than five frames are looked at in windows that move by one frame; each mouth is shown both
     its own sound and a wrong one, where the authors toss a coin; cosines are kept 1e-6 away from 0 and 1.
