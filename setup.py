@@ -31,7 +31,7 @@ setup(
         "librosa>=0.10",
         "click>=8.1",
         "entrypoints>=0.4",
-        "av>=14",
+        "av>=15",
         "dlib-bin>=19.24.6",
         "face-recognition-models>=0.3",
         "pydantic>=2.7",

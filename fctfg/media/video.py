@@ -73,8 +73,8 @@ class VideoFrames(Iterator[np.ndarray]):
             if frame is None:
                 lost += 1
                 continue
-            # Only where frames vary does the last one's length say something; PyAV before 15 does not tell it.
-            stated = 0 if self.info.constant_rate else getattr(frame, "duration", 0) * float(frame.time_base)
+            # Only where frames vary does the stated length of the last one say something.
+            stated = 0 if self.info.constant_rate else frame.duration * float(frame.time_base)
             begin = clock.time(frame.time, usual)
             yield frame, begin, begin + (stated or usual)
         if clock.now < self.info.duration - max(0.5, 0.02 * self.info.duration):
@@ -116,9 +116,11 @@ class Painter:
             self._size = size[::-1] if degrees in (90, 270) else size
         frame = self._upright(frame)
         scaled = (frame.width, frame.height) != self._size
+        matrix = _matrix(frame)
         rgb = self._reformatter.reformat(
-            frame, *self._size, format="rgb24", src_colorspace=_matrix(frame), src_color_range=_range(frame),
-            dst_color_range=FULL_RANGE,
+            frame, *self._size, format="rgb24", src_colorspace=matrix, src_color_range=_range(frame), dst_color_range=FULL_RANGE,
+            # RGB has none, but PyAV before 17 passes nothing on where both are the same.
+            dst_colorspace=BT601 if matrix == BT709 else BT709,
             # FFmpeg's fast way is off by up to three levels, and darker on the whole.
             interpolation=(BICUBIC if scaled else POINT) | FULL_CHROMA | ACCURATE)
         return rgb.to_ndarray()
