@@ -35,7 +35,7 @@ class LoudnessAudioEncoder(AudioEncoder):
     paper = 'Peterson and Barney, "Control methods used in a study of the vowels", 1952'
     context = (2.0, 1.0)
 
-    def __init__(self, *, lead: float = 0.05):
+    def __init__(self, *, lead: float = 0.04):
         """`lead` is how many seconds of sound ahead of a frame's beginning its mouth shape belongs to."""
         super().__init__()
         self.width = 3
@@ -53,10 +53,11 @@ class LoudnessAudioEncoder(AudioEncoder):
         # Half of what the recording and the speaker do to the spectrum is taken off.
         open_vowel = smoothstep((heard.first - 0.5 * (_mean(heard.first, loud) + 7) + 16) / 22)
         front_vowel = ((heard.second - 0.5 * (_mean(heard.second, loud) + 4) + 4) / 12).clamp(-1, 1)
-        opening = loud * (0.3 + 0.7 * open_vowel)
+        hiss = _hiss(heard)
+        opening = loud * (0.3 + 0.7 * open_vowel) * (1 - 0.8 * hiss)
         width = loud.sqrt() * front_vowel * (1 - 0.5 * open_vowel)
         near = slice(middle - SMOOTH, middle + SMOOTH + 1)
-        shape = torch.stack([opening, width, _hiss(heard)], dim=-1)[:, :, near]
+        shape = torch.stack([opening, width, hiss], dim=-1)[:, :, near]
         taps = torch.hann_window(2 * SMOOTH + 3, periodic=False, device=wave.device)[1:-1]
         return torch.einsum("btlc,l->btc", shape, taps / taps.sum()).to(wave.dtype)
 
@@ -110,7 +111,7 @@ def _listen(wave: Tensor, starts: Tensor) -> _Heard:
     repeats = (echo / taper)[..., shortest:].amax(-1) / (echo[..., 0] / taper[0]).clamp_min(1e-14)
     return _Heard(voice=band(200, 3500), top=band(4000, 8000), first=band(450, 1000) - band(80, 450),
                   second=band(1600, 3200) - band(600, 1400), tilt=band(4000, 8000) - band(100, 3000),
-                  pitch=smoothstep((repeats - 0.5) / 0.3), sound=(pieces != 0).any(-1))
+                  pitch=smoothstep((repeats - 0.5) / 0.3) * (band(200, 3500) > band(0, 8000) - 30), sound=(pieces != 0).any(-1))
 
 
 def _loudness(heard: _Heard) -> Tensor:
