@@ -2,8 +2,8 @@
 
     python benchmarks/loading.py [FOLDER] [--sizes 96 256] [--workers 0 1 2] [--seconds 3]
 
-A sample is Wav2Lip's: five frames, five of another moment, and two stretches of sound. Without a folder, drawn heads are
-written into one for each size.
+A sample is Wav2Lip's: five frames, five of another moment, and two stretches of sound. Without a folder, drawn heads
+are written into one for each size.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def report(label: str, dataset, size: int, options: argparse.Namespace) -> None:
     frame = dataset[0]["frames"][0].permute(1, 2, 0).contiguous().numpy()
     encoded = encode_jpeg(frame)
     figures = [loaded(dataset, workers, options.seconds) for workers in options.workers]
-    print(f"{label:26}{each(lambda: encode_jpeg(frame)) * 1e6:7.0f} us{each(lambda: decode_jpeg(encoded)) * 1e6:7.0f} us"
+    codec = each(lambda: encode_jpeg(frame)), each(lambda: decode_jpeg(encoded))
+    print(f"{label:26}" + "".join(f"{seconds * 1e6:7.0f} us" for seconds in codec)
           + "".join(f"{figure:12.0f}" for figure in figures), flush=True)
 
 
@@ -92,8 +93,9 @@ def write_heads(folder: Path, size: int, speakers: int = 6) -> Path:
         footage = HeadFootage(head, "wav2lip", size)
         shown = range(head.num_frames)
         file = f"clips/{speaker}.zip"
-        write_clip(folder / file, (footage.frames([index])[0] for index in shown), head.speech.wave, footage.landmarks(shown),
-                   [[0, 0, 256, 256]] * head.num_frames, {})
+        pictures = (footage.frames([index])[0] for index in shown)
+        boxes = [[0, 0, 256, 256]] * head.num_frames
+        write_clip(folder / file, pictures, head.speech.wave, footage.landmarks(shown), boxes, {})
         clips.append({"name": str(speaker), "file": file, "speaker": str(speaker), "source": "drawn", "start": 0,
                       "frames": head.num_frames, "seconds": head.seconds})
     write_manifest(folder, {"crop": "wav2lip", "size": size, "clips": clips})

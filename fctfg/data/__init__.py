@@ -10,7 +10,8 @@ from .prepared import PreparedClips
 from .synthetic import SyntheticClips, TalkingHead, write_synthetic_video
 from .windows import ClipWindows, Split
 
-__all__ = ["clip_loader", "make_dataset", "write_synthetic_video", "ClipWindows", "PreparedClips", "SyntheticClips", "TalkingHead"]
+__all__ = ["clip_loader", "make_dataset", "write_synthetic_video", "ClipWindows", "PreparedClips", "SyntheticClips",
+           "TalkingHead"]
 
 
 def make_dataset(data: str | Path, recipe: Recipe, split: Split = "train", context: tuple[float, float] = (0.0, 0.2),

@@ -53,7 +53,8 @@ def write_clip(path: str | Path, frames: Iterable[np.ndarray], wave, landmarks, 
             shape, count = None, 0
             for frame in frames:
                 if frame.dtype != np.uint8 or frame.ndim != 3 or shape not in (None, frame.shape):
-                    raise ValueError(f"frame {count} is {frame.dtype} {frame.shape}, expected uint8 {shape or '(H, W, 3)'}")
+                    wanted = shape or "(H, W, 3)"
+                    raise ValueError(f"frame {count} is {frame.dtype} {frame.shape}, expected uint8 {wanted}")
                 shape = frame.shape
                 _add(archive, _frame_name(count), encode_jpeg(frame))
                 count += 1
@@ -103,11 +104,11 @@ class ClipFile:
 
     @property
     def about(self) -> dict:
-        """clip.json: what `write_clip` was told, and format, frames, height, width, frame_rate, samples, sample_rate."""
+        """clip.json: what `write_clip` was told; format, frames, height, width, frame_rate, samples, sample_rate."""
         return self._open().about
 
     def frames(self, indices: Sequence[int], size: int | None = None) -> np.ndarray:
-        """The pictures (n, H, W, 3) uint8 RGB at `indices`; brought to `size` squared, antialiased, where they differ."""
+        """Pictures (n, H, W, 3) uint8 RGB at `indices`, brought to `size` squared, antialiased, where they differ."""
         opened = self._open()
         pictures = []
         for index in indices:

@@ -1,7 +1,7 @@
 """The shape of a drawn head: who it is, how it is held, and where its points are.
 
-A head is a set of points in space, in units of half its width: x to the right, y down from the line of the eyes, z towards
-the viewer. The 68 iBUG points are among those it is drawn from, and thus exact.
+A head is a set of points in space, in units of half its width: x to the right, y down from the line of the eyes, z
+towards the viewer. The 68 iBUG points are among those it is drawn from, and thus exact.
 """
 
 from __future__ import annotations
@@ -73,8 +73,9 @@ class Look:
             glasses=bool(rng.random() < 0.12), chin=rng.uniform(1.42, 1.66), jaw=rng.uniform(0.0, 1.0),
             crown=rng.uniform(1.25, 1.42), eye_width=rng.uniform(0.20, 0.235), eye_height=rng.uniform(0.075, 0.1),
             eye_distance=rng.uniform(0.41, 0.46), brow_height=rng.uniform(0.27, 0.34),
-            brow_thickness=rng.uniform(0.045, 0.1), brow_tilt=rng.uniform(-0.03, 0.06), nose_width=rng.uniform(0.2, 0.28),
-            nose_length=nose, mouth_height=nose + rng.uniform(0.3, 0.36), mouth_width=rng.uniform(0.36, 0.44),
+            brow_thickness=rng.uniform(0.045, 0.1), brow_tilt=rng.uniform(-0.03, 0.06),
+            nose_width=rng.uniform(0.2, 0.28), nose_length=nose,
+            mouth_height=nose + rng.uniform(0.3, 0.36), mouth_width=rng.uniform(0.36, 0.44),
             upper_lip=rng.uniform(0.07, 0.12), lower_lip=rng.uniform(0.1, 0.16), light=rng.uniform(-1, 1),
             pattern=int(rng.integers(4)))
 

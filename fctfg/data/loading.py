@@ -21,12 +21,14 @@ log = logging.getLogger(__name__)
 
 
 def clip_loader(dataset: ClipWindows, batch: int, first: int = 0, workers: int | None = None, rank: int = 0,
-                processes: int = 1, batches: int | None = None, device: torch.device | str | None = None) -> Iterator[Clip]:
+                processes: int = 1, batches: int | None = None,
+                device: torch.device | str | None = None) -> Iterator[Clip]:
     """Batches from sample `first` on, the same ones for any number of workers; without end, or as many as `batches`.
 
-    Of several processes, each with its `rank`, one takes samples first + rank, first + rank + processes, ..., so a step of
-    all advances `first` by batch * processes. `workers` loader processes read ahead; 0 for none, None for as many as the
-    machine's cores leave. With `device` the pictures travel there as bytes. What cannot be read is logged once, by name.
+    Of several processes, each with its `rank`, one takes samples first + rank, first + rank + processes, ..., so a step
+    of all advances `first` by batch * processes. `workers` loader processes read ahead; 0 for none, None for as many as
+    the machine's cores leave. With `device` the pictures travel there as bytes. What cannot be read is logged once, by
+    name.
     """
     batches = _load(dataset, _Numbers(batch, first, rank, processes, batches), processes, workers, device)
     _running.add(batches)
@@ -49,7 +51,8 @@ def _load(dataset: ClipWindows, numbers: _Numbers, processes: int, workers: int 
     on_gpu = device is not None and torch.device(device).type == "cuda"
     # Forking a process that has threads, as torch's do, may hang; a fork server outlives a parent that is killed.
     options = dict(multiprocessing_context="spawn", worker_init_fn=_leave_signals_to_the_parent) if workers else {}
-    loader = DataLoader(_Batches(dataset), batch_size=None, sampler=numbers, num_workers=workers, pin_memory=on_gpu, **options)
+    loader = DataLoader(_Batches(dataset), batch_size=None, sampler=numbers, num_workers=workers, pin_memory=on_gpu,
+                        **options)
     noted: set[str] = set()
     for stacked, skipped, failure in loader:
         for name, reason in skipped.items():

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..errors import BadData
 from ..interfaces import FRAME_RATE, SAMPLE_RATE
 
-MEDIA_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".flv", ".wmv", ".3gp"}
+MEDIA_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".flv", ".wmv"}
 
 
 class _Record(BaseModel):
@@ -84,7 +84,8 @@ def read_manifest(root: str | Path) -> Manifest:
     if not root.is_dir():
         raise BadData(f"{root} is {'no folder' if root.exists() else 'not there'}; give a folder that "
                       "`fctfg prepare VIDEOS OUT` wrote, or `synthetic`.")
-    paths = [path for path in sorted(root.glob("manifest*.json")) if re.fullmatch(r"manifest(-\d+-of-\d+)?\.json", path.name)]
+    paths = [path for path in sorted(root.glob("manifest*.json"))
+             if re.fullmatch(r"manifest(-\d+-of-\d+)?\.json", path.name)]
     if not paths:
         raise BadData(_not_prepared(root))
     merged = _read(paths[0])

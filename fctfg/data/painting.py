@@ -78,9 +78,9 @@ class _Painter:
         """Neck, shoulders and collar. They follow the head half way and do not turn with it."""
         moved = np.array([self.pose.x, self.pose.y]) * 0.5
         chin = self.look.chin
-        shoulders = np.array([(0.4, 1.15), (0.62, 1.45), (1.5, 1.72), (2.05, 2.1), (2.3, 3.2), (2.4, 6)]) * (1, chin / 1.15) + moved
-        both = smooth(np.concatenate([(shoulders - moved)[::-1] * (-1, 1) + moved, shoulders]), steps=4)
-        self.fill(both, self.look.clothes)
+        shoulder = np.array([(0.4, 1.0), (0.62, 1.26), (1.5, 1.5), (2.05, 1.83), (2.3, 2.8), (2.4, 5.2)]) * (1, chin)
+        both = np.concatenate([shoulder[::-1] * (-1, 1), shoulder]) + moved
+        self.fill(smooth(both, steps=4), self.look.clothes)
         neck = np.array([(-0.55, 0.7), (-0.53, chin + 0.28), (-0.3, chin + 0.52), (0, chin + 0.6), (0.3, chin + 0.52),
                          (0.53, chin + 0.28), (0.55, 0.7)]) + moved
         self.fill(neck, mix(self.look.skin, (60, 20, 10), 0.33))
@@ -89,7 +89,7 @@ class _Painter:
     def head(self) -> None:
         """Ears and the plain face, with an edge against the wall."""
         skin, edge = self.look.skin, mix(self.look.skin, (60, 20, 10), 0.5)
-        ear = np.array([(0.96, -0.18, -0.5), (1.1, -0.2, -0.5), (1.15, 0.02, -0.5), (1.09, 0.34, -0.5), (0.97, 0.42, -0.5)])
+        ear = _flat([(0.96, -0.18), (1.1, -0.2), (1.15, 0.02), (1.09, 0.34), (0.97, 0.42)], -0.5)
         for side in (ear, mirrored(ear)):
             curve = smooth(side, closed=True)
             self.fill(curve, mix(skin, (120, 40, 30), 0.22))
@@ -111,7 +111,8 @@ class _Painter:
         cast(self.outline * (1.0, 1.0, 1), (196, 178, 172))
         cast(self.outline * (0.86, 0.9, 1) + (-0.13 * away, 0.0, 0), (244, 240, 238))
         if look.beard:
-            tint = tuple(round(255 * (1 - look.beard * 0.75 * (1 - h / max(s, 1)))) for h, s in zip(look.hair, look.skin))
+            tint = tuple(round(255 - 191 * look.beard * (1 - hair / max(skin, 1)))
+                         for hair, skin in zip(look.hair, look.skin))
             low = look.nose_length + 0.12
             jaw = self.shape.jaw[2:15] * (0.98, 1, 1)
             cast(np.concatenate([jaw, [(0.45, low, 0.4), (0, low - 0.02, 0.5), (-0.45, low, 0.4)]]), tint)
@@ -130,8 +131,8 @@ class _Painter:
         cast(_oval(0, bottom * 1.15, wing * 0.75, 0.06, 0.5), (196, 172, 166))
         lips = self.shape.outer_lips
         cast(_oval(0, lips[9, 1] + 0.09, 0.24, 0.06, 0.4), (196, 172, 166))
-        shadow = shadow.filter(ImageFilter.GaussianBlur(0.055 * self.unit * scale)).resize(self.image.size, Image.Resampling.BILINEAR)
-        self.image = ImageChops.multiply(self.image, shadow)
+        soft = shadow.filter(ImageFilter.GaussianBlur(0.055 * self.unit * scale))
+        self.image = ImageChops.multiply(self.image, soft.resize(self.image.size, Image.Resampling.BILINEAR))
         self.draw = ImageDraw.Draw(self.image)
 
     def eyes(self) -> None:
@@ -145,7 +146,8 @@ class _Painter:
                 self.fill(np.concatenate([upper, lower[::-1]]), (236, 230, 224))
                 middle = np.array([side * look.eye_distance + 0.05 * pose.gaze[0], -0.005 + 0.02 * pose.gaze[1]])
                 within = _between(upper, lower)
-                for radius, colour in ((0.104, mix(look.eyes, (0, 0, 0), 0.55)), (0.09, look.eyes), (0.045, (12, 10, 10))):
+                rim = mix(look.eyes, (0, 0, 0), 0.55)
+                for radius, colour in ((0.104, rim), (0.09, look.eyes), (0.045, (12, 10, 10))):
                     self.fill(within(_circle(middle, radius)), colour)
                 self.fill(within(_circle(middle + (-0.035, -0.04), 0.02)), (250, 250, 250))
             self.stroke(upper, lash, 0.045)
@@ -167,7 +169,7 @@ class _Painter:
         wing, bottom = look.nose_width, look.nose_length
         for side in (1, -1):
             self.fill(_oval(side * wing * 0.42, bottom * 1.02, wing * 0.21, 0.035, 0.6), dark)
-            line = np.array([(wing * 0.72, bottom * 0.78, 0.5), (wing * 0.96, bottom * 0.92, 0.48), (wing * 0.82, bottom * 1.03, 0.5)])
+            line = _flat([(0.72, 0.78), (0.96, 0.92), (0.82, 1.03)], 0.5) * (wing, bottom, 1)
             self.stroke(smooth(line * (side, 1, 1)), mix(look.skin, (60, 20, 15), 0.55), 0.026)
         self.stroke(smooth(self.shape.nose[1:4] + (0, 0.015, 0)), mix(look.skin, (60, 20, 15), 0.5), 0.022)
 
@@ -197,8 +199,8 @@ class _Painter:
         """What hangs or is tied behind the head."""
         dark = mix(self.look.hair, (0, 0, 0), 0.25)
         if self.look.hairstyle == "long":
-            side = [(0.6, -1.3, -0.5), (1.12, -0.7, -0.5), (1.28, 0.2, -0.5), (1.32, 1.2, -0.5), (1.1, 2.1, -0.5), (0.6, 2.15, -0.5)]
-            self.fill(smooth(np.concatenate([mirrored(np.array(side))[::-1], side])), dark)
+            side = _flat([(0.6, -1.3), (1.12, -0.7), (1.28, 0.2), (1.32, 1.2), (1.1, 2.1), (0.6, 2.15)], -0.5)
+            self.fill(smooth(np.concatenate([mirrored(side)[::-1], side])), dark)
         elif self.look.hairstyle == "bun":
             self.fill(_oval(0, -self.look.crown - 0.25, 0.42, 0.36, -0.8), dark)
 
@@ -212,14 +214,15 @@ class _Painter:
         low = 0.25 if style in ("long", "curly") else -0.02
         part = {"parted": 0.4, "long": -0.15}.get(style, 0.0)
         line = -look.crown * 0.6
-        front = np.array([(-0.99, low, 0), (-0.93, -0.3, 0.05), (-0.82, line + 0.22, 0.15), (part - 0.35, line + 0.02, 0.35),
-                          (part, line - 0.12, 0.38), (part + 0.35, line + 0.02, 0.35), (0.82, line + 0.22, 0.15),
-                          (0.93, -0.3, 0.05), (0.99, low, 0)])
+        front = np.array([(-0.99, low, 0), (-0.93, -0.3, 0.05), (-0.82, line + 0.22, 0.15),
+                          (part - 0.35, line + 0.02, 0.35), (part, line - 0.12, 0.38), (part + 0.35, line + 0.02, 0.35),
+                          (0.82, line + 0.22, 0.15), (0.93, -0.3, 0.05), (0.99, low, 0)])
         edge = np.concatenate([[(thick, low, -0.1)], skull, [(-thick, low, -0.1)]])
         self.fill(np.concatenate([edge, smooth(front)]), look.hair)
         if style == "curly":
             for number, (x, y, z) in enumerate(np.concatenate([edge[::2], front[1:-1] + (0, -0.08, 0)])):
-                self.fill(_oval(x, y, 0.16 + 0.03 * (number % 3), 0.15, z), mix(look.hair, (0, 0, 0), 0.1 * (number % 3)))
+                shade = mix(look.hair, (0, 0, 0), 0.1 * (number % 3))
+                self.fill(_oval(x, y, 0.16 + 0.03 * (number % 3), 0.15, z), shade)
         light = mix(look.hair, (255, 240, 220), 0.14)
         for share in (0.35, 0.6, 0.8):
             strand = self.shape.skull[5:20] * (share + 0.12, 0.72 + 0.36 * share, 1) + (part * (1 - share), 0, 0.3)
@@ -235,6 +238,11 @@ class _Painter:
 
 def _box(left: float, top: float, right: float, bottom: float) -> np.ndarray:
     return np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+
+
+def _flat(points: list[tuple[float, float]], z: float) -> np.ndarray:
+    """Points (n, 3), all at the depth `z`."""
+    return np.array([(x, y, z) for x, y in points])
 
 
 def _oval(x: float, y: float, width: float, height: float, z: float) -> np.ndarray:

@@ -24,7 +24,8 @@ class PreparedClips(ClipWindows):
     ones depends on their names alone. Of a single speaker the last fifth of each clip is held out.
 
     Raises:
-        BadData: the folder is not there, not prepared, of another crop profile than the recipe's, or has no usable clip.
+        BadData: the folder is not there, not prepared, of another crop profile than the recipe's, or has no clip that
+            is long enough.
     """
 
     def __init__(self, root: str | Path, recipe: Recipe, split: Split = "train", num_samples: int | None = None,
@@ -32,11 +33,12 @@ class PreparedClips(ClipWindows):
         self.root = Path(root)
         manifest = read_manifest(self.root)
         if manifest.crop != recipe.crop:
-            raise BadData(f"{root} was prepared with crop '{manifest.crop}', recipe '{recipe.name}' takes '{recipe.crop}': "
-                          f"prepare it again with --crop {recipe.crop}, or train with --set crop={manifest.crop}.")
+            raise BadData(f"{root} was prepared with crop '{manifest.crop}', recipe '{recipe.name}' takes "
+                          f"'{recipe.crop}': prepare it again with --crop {recipe.crop}, or train with --set "
+                          f"crop={manifest.crop}.")
         if (manifest.frame_rate, manifest.sample_rate) != (FRAME_RATE, SAMPLE_RATE):
-            raise BadData(f"{root} has {manifest.frame_rate} frames and {manifest.sample_rate} samples a second, training "
-                          f"takes {FRAME_RATE} and {SAMPLE_RATE}; prepare it again.")
+            raise BadData(f"{root} has {manifest.frame_rate} frames and {manifest.sample_rate} samples a second, "
+                          f"training takes {FRAME_RATE} and {SAMPLE_RATE}; prepare it again.")
         if not manifest.clips:
             raise BadData(f"{root} has no usable clip: prepare kept none and dropped {len(manifest.dropped)}; "
                           "its manifest.json says why.")
@@ -45,8 +47,8 @@ class PreparedClips(ClipWindows):
         super().__init__(recipe, spans, split, context, seed, num_samples, least_shift)
         self.notes += [note] if note else []
         if manifest.size < recipe.size:
-            self.notes.append(f"The clips are stored at {manifest.size} px and drawn up to {recipe.size}; prepare them at "
-                              f"--size {recipe.size} for sharper pictures.")
+            self.notes.append(f"The clips are stored at {manifest.size} px and drawn up to {recipe.size}; prepare them "
+                              f"at --size {recipe.size} for sharper pictures.")
         self._opened: OrderedDict[int, ClipFile] = OrderedDict()
 
     def __getstate__(self):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..faces import find_profile
 from ..interfaces import FRAME_RATE, SAMPLE_RATE
 from ..recipe import Recipe
 from .clipfile import decode_jpeg, encode_jpeg
@@ -43,7 +44,7 @@ class TalkingHead:
         pitch = who.uniform(90, 240)
         what = np.random.Generator(np.random.PCG64([self.seed % 2**64, self.identity, 1]))
         self.speech: Speech = speak(what, self.seconds, pitch, tract=0.9 + 0.2 * (pitch - 90) / 150)
-        self.num_frames = int(self.seconds * self.frame_rate)
+        self.num_frames = round(self.seconds * self.frame_rate)
         self.poses: list[Pose] = _moves(what, self.speech, (np.arange(self.num_frames) + 0.5) / float(self.frame_rate))
         unit = 0.185 * min(self.width, self.height)
         self.to_frame = np.array([[unit, 0, 0.5 * self.width], [0, unit, 0.46 * self.height]])
@@ -74,11 +75,9 @@ class TalkingHead:
 
 
 class HeadFootage:
-    """A talking head cut by a crop profile: what a clip file of it would hold. Frames are drawn once and kept as JPEG."""
+    """A talking head cut by a crop profile: what a clip file of it would hold. Frames are drawn once, kept as JPEG."""
 
     def __init__(self, head: TalkingHead, crop: str, size: int):
-        from ..faces.profiles import find_profile
-
         self.head, self.size = head, (size, size)
         self.matrices = find_profile(crop).matrices(head.landmarks)
         self._drawn: dict[int, bytes] = {}
@@ -118,10 +117,11 @@ class SyntheticClips(ClipWindows):
     def __init__(self, recipe: Recipe, split: Split = "train", num_samples: int | None = None, seed: int | None = None,
                  context: tuple[float, float] = (0.0, 0.2), least_shift: int = 1, speakers: int = SPEAKERS,
                  seconds: float = SECONDS):
+        find_profile(recipe.crop)  # an unknown one is refused before anything is drawn
         self.seconds = max(seconds, 2 * shortest_span(recipe, least_shift) / FRAME_RATE)
-        kept_back = max(1, round(recipe.held_out * speakers))
+        kept_back = min(max(1, round(recipe.held_out * speakers)), speakers - 1)
         numbers = range(kept_back, speakers) if split == "train" else range(kept_back)
-        spans = [Span(number, 0, int(self.seconds * FRAME_RATE)) for number in numbers]
+        spans = [Span(number, 0, round(self.seconds * FRAME_RATE)) for number in numbers]
         super().__init__(recipe, spans, split, context, seed, num_samples, least_shift)
 
     def footage(self, clip: int) -> HeadFootage:

@@ -1,7 +1,8 @@
 """A voice-like sound whose formants and loudness are known, and the mouth that goes with it.
 
 Harmonics of a gliding pitch are weighted by a cascade of formant resonances (Klatt, "Software for a cascade/parallel
-formant synthesizer", 1980), which come and go in syllables. What is said means nothing; how it sounds says how the mouth is.
+formant synthesizer", 1980), which come and go in syllables. What is said means nothing; how it sounds says how the
+mouth is.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def speak(rng: np.random.Generator, seconds: float, pitch: float = 120.0, tract:
     voice = _voice(_smooth(tracks["pitch"], 0.12), loudness, first * tract, second * tract, tract)
     wave = voice + _hiss(rng, hiss)
     wave = wave[:round(seconds * SAMPLE_RATE)]
-    return Speech((0.7 * wave / max(np.abs(wave).max(), 1e-6)).astype(np.float32), loudness, np.clip(opening, 0, 1), spread)
+    wave *= 0.7 / max(np.abs(wave).max(), 1e-6)
+    return Speech(wave.astype(np.float32), loudness, np.clip(opening, 0, 1), spread)
 
 
 def _plan(rng: np.random.Generator, num: int, pitch: float) -> dict[str, np.ndarray]:
@@ -81,8 +83,9 @@ def _plan(rng: np.random.Generator, num: int, pitch: float) -> dict[str, np.ndar
                 now = hold(now, length, loudness=0.35, first=220, second=1100, pitch=melody)
             elif consonant == "hissed":
                 now = hold(now, length, hiss=rng.uniform(0.5, 1.0), second=1600)
-            now = hold(now, rng.uniform(0.11, 0.26), loudness=rng.uniform(0.55, 1.0), first=first * rng.uniform(0.9, 1.1),
-                       second=second * rng.uniform(0.93, 1.07), pitch=melody * rng.uniform(0.92, 1.12))
+            now = hold(now, rng.uniform(0.11, 0.26), loudness=rng.uniform(0.55, 1.0),
+                       pitch=melody * rng.uniform(0.92, 1.12), first=first * rng.uniform(0.9, 1.1),
+                       second=second * rng.uniform(0.93, 1.07))
             melody *= 0.97
         now += rng.uniform(0.2, 0.7)
     return tracks
@@ -98,7 +101,7 @@ def _smooth(track: np.ndarray, seconds: float) -> np.ndarray:
 def _voice(pitch, loudness, first, second, tract) -> np.ndarray:
     """The sum of harmonics of `pitch`, each as strong as a sawtooth's after the formants."""
     phase = np.cumsum(_to_samples(pitch)) * (2 * np.pi / SAMPLE_RATE)
-    formants = [(first, 70), (second, 100), (np.full_like(first, 2700 * tract), 160), (np.full_like(first, 3600 * tract), 220)]
+    formants = ((first, 70), (second, 100), (2700 * tract, 160), (3600 * tract, 220))
     before, sine, twice_cosine = np.zeros_like(phase), np.sin(phase), 2 * np.cos(phase)
     wave = np.zeros_like(phase)
     for harmonic in range(1, int(7400 / pitch.min()) + 1):

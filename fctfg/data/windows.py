@@ -44,7 +44,7 @@ class Span(NamedTuple):
 
 
 class Window(NamedTuple):
-    """Which frames a sample shows: its first, its references, and the first of the moment it sounds out of step with."""
+    """Which frames a sample shows: its first, its references, and the first of the moment it is out of step with."""
 
     clip: int
     start: int
@@ -56,10 +56,10 @@ class ClipWindows(Dataset):
     """Samples of the clips in `spans`, as many as one likes: sample i is drawn from (seed, split, i) alone.
 
     Every window of the data is as likely as any other, so a clip counts by its length. References are drawn as
-    `recipe.references` says, windows of them starting at another frame, at least `apart` away. `other_wave` is the sound
-    of a window of the same clip that starts at least `least_shift` frames away: one frame is enough, as in Wav2Lip
-    (Prajwal et al., 2020, arXiv:2008.10010). Sound reaches `context` seconds before the moment a frame begins and after
-    it, beyond the ends of a clip it is silence; S and `times` are the same for every sample.
+    `recipe.references` says, windows of them starting at another frame, at least `apart` away. `other_wave` is the
+    sound of a window of the same clip that starts at least `least_shift` frames away: one frame is enough, as in
+    Wav2Lip (Prajwal et al., 2020, arXiv:2008.10010). Sound reaches `context` seconds before the moment a frame begins
+    and after it, beyond the ends of a clip it is silence; S and `times` are the same for every sample.
 
     A clip that cannot be read is noted in `skipped` (file: why) and another one is drawn.
 
@@ -67,8 +67,8 @@ class ClipWindows(Dataset):
         BadData: no span is long enough for a window, its references and another moment.
     """
 
-    def __init__(self, recipe: Recipe, spans: Sequence[Span], split: Split, context: tuple[float, float], seed: int | None,
-                 num_samples: int | None, least_shift: int):
+    def __init__(self, recipe: Recipe, spans: Sequence[Span], split: Split, context: tuple[float, float],
+                 seed: int | None, num_samples: int | None, least_shift: int):
         if least_shift < 1:
             raise ValueError(f"least_shift is {least_shift} frames; sound that is not shifted is not out of step")
         self.recipe = recipe
@@ -85,7 +85,7 @@ class ClipWindows(Dataset):
                           f"({shortest / FRAME_RATE:.2f} s), which a sample of recipe '{recipe.name}' takes; "
                           "prepare longer videos or set clip_frames lower.")
         if too_short := len(spans) - len(self.spans):
-            self.notes.append(f"{too_short} of {len(spans)} {split} clips are shorter than {shortest} frames and are left out.")
+            self.notes.append(f"{too_short} of {len(spans)} {split} clips are shorter than {shortest} frames: left out.")
         self.starts = np.array([span.last - span.first - recipe.clip_frames + 1 for span in self.spans])
         self.starts_until = np.cumsum(self.starts)
         self.num_samples = int(self.starts_until[-1]) if num_samples is None else num_samples
@@ -176,8 +176,9 @@ def stack(samples: list[Sample]) -> Sample:
 def shortest_span(recipe: Recipe, least_shift: int = 1) -> int:
     """The fewest frames in which every window finds its references and another moment."""
     wanted = recipe.references
-    apart = max(1, wanted.apart) if wanted.draw == "window" else wanted.apart
-    return max(recipe.clip_frames - 1 + 2 * least_shift, wanted.count - 1 + 2 * apart if wanted.draw == "window" else 2 * apart)
+    with_other = recipe.clip_frames - 1 + 2 * least_shift
+    with_references = wanted.count - 1 + 2 * max(1, wanted.apart) if wanted.draw == "window" else 2 * wanted.apart
+    return max(with_other, with_references)
 
 
 def _apart(start: int, last: int, least: int) -> np.ndarray:

@@ -23,8 +23,8 @@ def ramp(clip: int, frames: int) -> np.ndarray:
 @pytest.fixture
 def make_recipe():
     def make(**changes):
-        content = {"name": "test", "visual_encoder": "a", "audio_encoder": "b", "fusion": "c", "decoder": "d", "size": SIZE,
-                   "crop": "wav2lip", "clip_frames": 5, "references": {"count": 5}, **changes}
+        content = {"name": "test", "visual_encoder": "a", "audio_encoder": "b", "fusion": "c", "decoder": "d",
+                   "size": SIZE, "crop": "wav2lip", "clip_frames": 5, "references": {"count": 5}, **changes}
         return Recipe.from_dict(content)
     return make
 
@@ -38,9 +38,10 @@ def make_folder(tmp_path):
             landmarks = np.zeros((count, 68, 2))
             landmarks[:, 0], landmarks[:, 1] = [0, SIZE], np.stack([np.arange(count)] * 2, -1)
             file = f"clips/{clip}.zip"
-            write_clip(root / file, (flat(clip, i) for i in range(count)), ramp(clip, count), landmarks, np.zeros((count, 4)), {})
-            clips.append({"name": f"clip{clip}", "file": file, "speaker": (speakers or "abcdefghij")[clip], "source": "v.mp4",
-                          "start": 0, "frames": count, "seconds": count / 25})
+            pictures = (flat(clip, index) for index in range(count))
+            write_clip(root / file, pictures, ramp(clip, count), landmarks, np.zeros((count, 4)), {})
+            clips.append({"name": f"clip{clip}", "file": file, "speaker": (speakers or "abcdefghij")[clip],
+                          "source": "v.mp4", "start": 0, "frames": count, "seconds": count / 25})
         write_manifest(root, {"crop": "wav2lip", "size": SIZE, "clips": clips, **changes})
         return root
     return make

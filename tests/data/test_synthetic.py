@@ -1,6 +1,9 @@
 """Drawn people: known motion, true landmarks, lips that follow the voice, found by a real face detector."""
 
+import importlib.util
 import pickle
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from fctfg.data import SyntheticClips, TalkingHead, clip_loader, make_dataset, w
 from fctfg.data.heads import Look, Pose, Shape, smooth, turned
 from fctfg.data.painting import paint
 from fctfg.data.synthetic import HeadFootage
+from fctfg.errors import FctfgError
 
 UNITS = np.array([[60.0, 0, 80], [0, 60, 60]])  # 160 x 160 pixels, a face 120 wide
 
@@ -45,7 +49,7 @@ def test_landmarks_are_ordered_as_ibug_orders_them():
         assert (y[first + 1:first + 3] < y[[first + 5, first + 4]]).all() and x[first + 1] < x[first + 2]
     assert (np.diff(x[48:55]) > 0).all() and (np.diff(x[54:60]) < 0).all() and (y[55:60] > y[49:54][::-1]).all()
     assert (np.diff(x[60:65]) > 0).all() and (y[65:68] > y[61:64][::-1]).all()
-    np.testing.assert_allclose(x[36:40] + x[[45, 44, 43, 42]], 160, atol=1e-9)  # a face seen from the front is symmetric
+    np.testing.assert_allclose(x[36:40] + x[[45, 44, 43, 42]], 160, atol=1e-9)  # from the front it is symmetric
 
 
 def test_the_mouth_opens_as_told_and_takes_the_chin_along():
@@ -70,19 +74,19 @@ def test_the_nose_leads_where_the_head_turns():
 
 
 def test_the_picture_is_where_its_landmarks_are():
-    """Painted with the eyes shut and open, or the lips of another colour, only their places change."""
+    """Painted with the eyes shut, or the lips of another colour, it changes there and nowhere else."""
+    def change(least, other, pose):
+        before, after = paint(person, Pose(), UNITS, 160, 160), paint(other, pose, UNITS, 160, 160)
+        return np.nonzero(np.abs(before.astype(int) - after).sum(-1) > least)
+
     person = look()
     points = seen(person, Pose())
-    change = np.abs(paint(person, Pose(), UNITS, 160, 160).astype(int) - paint(person, Pose(blink=1), UNITS, 160, 160)).sum(-1)
-    rows, columns = np.nonzero(change > 20)
+    rows, columns = change(20, person, Pose(blink=1))
     left, right = points[36, 0], points[45, 0]
     assert columns.min() > left - 3 and columns.max() < right + 3 and len(rows) > 100
     assert rows.min() > points[36:48, 1].min() - 6 and rows.max() < points[36:48, 1].max() + 6
 
-    from dataclasses import replace
-    green = replace(person, lips=(0, 255, 0))
-    change = np.abs(paint(person, Pose(), UNITS, 160, 160).astype(int) - paint(green, Pose(), UNITS, 160, 160)).sum(-1)
-    rows, columns = np.nonzero(change > 60)
+    rows, columns = change(60, replace(person, lips=(0, 255, 0)), Pose())
     mouth = points[48:60]
     assert abs(columns.min() - mouth[:, 0].min()) < 3 and abs(columns.max() + 1 - mouth[:, 0].max()) < 3
     assert abs(rows.min() - mouth[:, 1].min()) < 3 and abs(rows.max() + 1 - mouth[:, 1].max()) < 3
@@ -102,15 +106,16 @@ def test_a_crop_is_drawn_where_the_frame_has_it():
     head = TalkingHead(1, 2, 1.0, width=512, height=512)
     matrix = np.array([[192.0, 0, 160], [0, 256, 128]])  # pixels 160..352 x 128..384, squeezed to a square
     cut = torch.from_numpy(head.frame(3)[128:384, 160:352].copy()).permute(2, 0, 1)[None].float()
-    resized = torch.nn.functional.interpolate(cut, (96, 96), mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()
-    assert np.abs(resized - head.crop(3, matrix, 96)).mean() < 4
+    resized = torch.nn.functional.interpolate(cut, (96, 96), mode="bilinear", antialias=True)[0].permute(1, 2, 0)
+    assert np.abs(resized.numpy() - head.crop(3, matrix, 96)).mean() < 4
 
 
 @pytest.mark.parametrize("crop", ["wav2lip", "face"])
 def test_samples_are_those_of_a_prepared_folder(make_recipe, crop):
     dataset = make_dataset("synthetic", make_recipe(size=64, crop=crop), context=(0.1, 0.2), seed=1)
     clip = next(clip_loader(dataset, 2, workers=0))
-    assert clip.source.shape == clip.frames.shape == (2, 5, 3, 64, 64) and -1 <= clip.frames.min() < clip.frames.max() <= 1
+    assert clip.source.shape == clip.frames.shape == (2, 5, 3, 64, 64)
+    assert -1 <= clip.frames.min() < clip.frames.max() <= 1
     assert clip.wave.shape == clip.other_wave.shape == (2, dataset.num_wave) and clip.landmarks.shape == (2, 5, 68, 2)
     assert clip.landmarks.abs().max() < 1.3
     if crop == "wav2lip":
@@ -128,6 +133,11 @@ def test_samples_depend_on_seed_and_number_alone(make_recipe):
     sample, again = one[11], pickle.loads(pickle.dumps(one))[11]
     assert all(torch.equal(sample[name], again[name]) for name in sample)
     assert not torch.equal(sample["frames"], SyntheticClips(make_recipe(), seed=3)[11]["frames"])
+
+
+def test_an_unknown_crop_is_refused_at_once(make_recipe):
+    with pytest.raises(FctfgError, match="No crop profile called 'fase'. Did you mean 'face'?"):
+        make_dataset("synthetic", make_recipe(crop="fase"))
 
 
 def test_long_windows_get_long_speeches(make_recipe):
@@ -170,10 +180,9 @@ def test_a_written_video_has_the_head_and_its_voice(tmp_path):
 def test_a_face_detector_finds_them_and_their_landmarks():
     """dlib learnt from photographs; that it finds these faces makes them fit to test with."""
     dlib = pytest.importorskip("dlib")
-    import importlib.util
-    from pathlib import Path
     models = Path(importlib.util.find_spec("face_recognition_models").origin).parent / "models"
-    detector, predictor = dlib.get_frontal_face_detector(), dlib.shape_predictor(str(models / "shape_predictor_68_face_landmarks.dat"))
+    detector = dlib.get_frontal_face_detector()
+    predictor = dlib.shape_predictor(str(models / "shape_predictor_68_face_landmarks.dat"))
     for identity in range(8):
         head = TalkingHead(0, identity, 1.0, width=256, height=256)
         frame, truth = head.frame(20), head.landmarks[20]
