@@ -3,8 +3,8 @@
 PyTorch's own `weights_only` reader refuses TorchScript and files with training options in them, which are common; what
 it reads, this reads to the same bits.
 
-Three layouts: the zip archive of `torch.save` since 1.6; TorchScript, the same zip with code beside the tensors; and the
-older stream of pickles with the raw numbers behind them. A bare pickle with numpy arrays is read too.
+Three layouts: the zip archive of `torch.save` since 1.6; TorchScript, the same zip with code beside the tensors; and
+the older stream of pickles with the raw numbers behind them. A bare pickle with numpy arrays is read too.
 """
 
 from __future__ import annotations

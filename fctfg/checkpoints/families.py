@@ -36,7 +36,8 @@ class Match:
     @property
     def notice(self) -> str:
         """What it fills, under which licence, in a sentence."""
-        filled = sorted({".".join(place.split(".")[:2 if place.startswith("losses.") else 1]) for place in self.file.fills.values()})
+        filled = sorted({".".join(place.split(".")[:2 if place.startswith("losses.") else 1])
+                         for place in self.file.fills.values()})
         return (f"Filled {', '.join(filled)} from {self.weights.path}: {self}. "
                 f"Licence: {self.file.licence}. Source: {self.file.source}.")
 
@@ -63,7 +64,7 @@ def load_public(path: str | Path, recipe: Recipe | None = None) -> tuple[Talking
     return model, match
 
 
-def fill(model: TalkingFace, losses: Mapping[str, nn.Module], recipe: Recipe, path: str | Path) -> str:
+def fill(model: TalkingFace, losses: Mapping[str, nn.Module] | None, recipe: Recipe, path: str | Path) -> str:
     """Copy a public file of `recipe` into `model`, or into those of `losses` that it is for; a sentence that says so.
 
     All or nothing: a file that does not fit changes no weight.
@@ -71,6 +72,7 @@ def fill(model: TalkingFace, losses: Mapping[str, nn.Module], recipe: Recipe, pa
     Raises:
         BadWeights: a file of another recipe, for a loss that is not there, or with keys or shapes that do not fit.
     """
+    losses = losses or {}
     weights, places = read_weights(path), _places(model, losses)
     others = (other for other in recipes() if other.name != recipe.name)
     match = recognise(weights, [recipe, *others], {recipe.name: places})
@@ -109,8 +111,9 @@ def recognise(weights: PublicWeights, among: Iterable[Recipe] | None = None,
     if not likely:
         if all(name.startswith(tuple(f"{part}." for part in PARTS)) for name in weights.tensors):
             raise BadWeights(f"{weights.path} is the model of a run; pass the folder it came from with --run.")
-        raise BadWeights(f"{weights.path} holds {len(weights.tensors)} tensors ({_some(weights.tensors)}) of an unknown network. "
-                         f"Known files: {'; '.join(f'{_names(r.public_files)} (recipe {r.name})' for r in among) or 'none'}.")
+        known = "; ".join(f"{_names(recipe.public_files)} (recipe {recipe.name})" for recipe in among) or "none"
+        raise BadWeights(f"{weights.path} holds {len(weights.tensors)} tensors ({_some(weights.tensors)}) of an "
+                         f"unknown network. Known files: {known}.")
     likely = [match for _, match in sorted(likely, key=lambda pair: -pair[0])]
     if len(likely) > 1:
         for match in likely:
@@ -130,7 +133,8 @@ def _places(model: nn.Module, losses: Mapping[str, nn.Module]) -> dict[str, Tens
     """Every tensor that a public file could fill, by the names that `PublicFile.fills` leads to."""
     places = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
     for name, loss in losses.items():
-        places |= {f"losses.{name}.{key}": value for key, value in loss.state_dict().items() if isinstance(value, Tensor)}
+        places |= {f"losses.{name}.{key}": value for key, value in loss.state_dict().items()
+                   if isinstance(value, Tensor)}
     return places
 
 

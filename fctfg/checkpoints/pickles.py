@@ -108,7 +108,7 @@ def _check_memo(stream: BinaryIO) -> None:
     for count in itertools.count():
         try:
             opcode, place, _ = next(steps)
-        except (StopIteration, ValueError, OverflowError, MemoryError):  # what is wrong with it otherwise, the unpickler says
+        except (StopIteration, ValueError, OverflowError, MemoryError):  # whatever else is wrong, the unpickler says
             return
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and place > 2 * count + 1000:
             raise Malformed(f"it counts to {place:,} after {count:,} steps")
@@ -175,7 +175,8 @@ def _to_dict(record: Record) -> dict:
 
 def _to_bytes(record: Record) -> bytes:
     content = record.args[0] if record.args else b""
-    return content.encode("latin1") if isinstance(content, str) else b"".join([content])  # a number would mean that many zeros
+    # Not bytes(content): of a number, that is as many zeros.
+    return content.encode("latin1") if isinstance(content, str) else b"".join([content])
 
 
 def _reconstruct(record: Record) -> Record:

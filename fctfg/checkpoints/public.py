@@ -19,7 +19,7 @@ from . import archives
 from .pickles import Malformed, Record, Refused
 
 NETWORKS = ("state_dict",)
-"""Where a file keeps the network when it keeps several; a family that publishes (`g`, `d`, `g_ema`) adds its key here."""
+"""Where a file keeps the network when it keeps several; a family that publishes (`g`, `d`, `g_ema`) adds a key here."""
 
 WRAPPERS = ("module.",)
 """Prefixes that training wraps around every key, here DataParallel's."""
@@ -28,8 +28,10 @@ KNOWN_FORMS = "what torch.save, TorchScript or safetensors write"
 
 # First bytes of what people take for weights, and what to do instead.
 OTHER_FILES = (
-    (rb"\s*<(!doctype|html|head|\?xml|!--)", "a web page: the link answered with HTML. Open the link in a browser and download the file itself"),
-    (rb"version https://git-lfs", "a git-lfs pointer, not the file it points to. Run `git lfs pull` where it was cloned, or download it again"),
+    (rb"\s*<(!doctype|html|head|\?xml|!--)",
+     "a web page: the link answered with HTML. Open the link in a browser and download the file itself"),
+    (rb"version https://git-lfs",
+     "a git-lfs pointer, not the file it points to. Run `git lfs pull` where it was cloned, or download it again"),
     (rb"....ftyp|RIFF|\x1aE\xdf\xa3|OggS|fLaC|ID3", "a video or sound. Pass it as --face or --audio"),
     (rb"\xff\xd8\xff|\x89PNG|GIF8", "a picture. Pass it as --face"),
     (rb"\x89HDF", "a Keras file (HDF5), which is not read. Pass " + KNOWN_FORMS),
@@ -74,13 +76,14 @@ def read_weights(path: str | Path) -> PublicWeights:
             with open(path, "rb") as stream:
                 content = archives.read_stream(stream)
     except Refused as error:
-        raise BadWeights(f"{path} would run '{printable(error)}' when unpickled; it was not. Weights hold no code: get a file you "
-                         "trust from its author, best as safetensors.") from None
+        raise BadWeights(f"{path} would run '{printable(error)}' when unpickled; it was not. Weights hold no code: get "
+                         "a file you trust from its author, best as safetensors.") from None
     except Malformed as error:
         why = f" ({printable(error)})" if start.startswith((b"\x80", b"PK")) else ""
         raise BadWeights(f"{path} is not a weight file{why}; expected {KNOWN_FORMS}.") from None
     except (EOFError, zipfile.BadZipFile):
-        raise BadWeights(f"{path} ends early or is damaged ({path.stat().st_size:,} bytes); download it again.") from None
+        size = path.stat().st_size
+        raise BadWeights(f"{path} ends early or is damaged ({size:,} bytes); download it again.") from None
     except OSError as error:
         raise BadWeights(f"{path} cannot be read: {error.strerror or error}.") from None
     tensors, scalars = _network(path, content)
@@ -139,7 +142,7 @@ def _network(path: Path, content: Any) -> tuple[dict[str, Tensor], dict]:
 
 
 def _named_tensors(network: Any) -> dict[str, Tensor]:
-    """The tensors of a state dict, or of a pickled module by the attributes that lead to them; none of anything else."""
+    """The tensors of a state dict, or of a pickled module by the attributes that lead to them; else none."""
     if isinstance(network, Record):
         return dict(_attributes(network))
     if not isinstance(network, dict):

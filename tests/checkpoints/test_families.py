@@ -1,4 +1,4 @@
-"""Public files are told apart by content, fill what they are for, and are refused in a sentence that says what would do."""
+"""Public files are told apart by content, fill what they are for, or are refused with those that would do."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def other(small) -> Recipe:
 
 
 def losses_of(recipe: Recipe) -> nn.ModuleDict:
-    return nn.ModuleDict({name: registry.build("loss", part.name, **part.options) for name, part in recipe.losses.items()})
+    return nn.ModuleDict({name: registry.build("loss", part.name, **part.options)
+                          for name, part in recipe.losses.items()})
 
 
 def drawn_at_random(recipe: Recipe) -> dict[str, torch.Tensor]:
@@ -97,8 +98,8 @@ def test_files_fill_the_model_and_the_losses_of_a_training(files, small):
 
 
 def test_an_expert_given_for_a_generator_names_the_generators(files, small):
-    with pytest.raises(BadWeights, match=r"expert.pth is lipsync_expert.pth of recipe 'small': weights of the loss 'sync', "
-                                         r"which draw no face. Pass one of: .*wav2lip.pth, wav2lip_gan.pth"):
+    with pytest.raises(BadWeights, match=r"expert.pth is lipsync_expert.pth of recipe 'small': weights of the loss "
+                                         r"'sync', which draw no face. Pass one of: .*wav2lip.pth, wav2lip_gan.pth"):
         load_public(files[0] / "expert.pth", small)
 
 
@@ -124,8 +125,10 @@ def test_recognising_leaves_the_random_state(files, small, other):
 
 
 @pytest.mark.parametrize("change, problem", [
-    (lambda state: [state.pop(name) for name in list(state)[:2]], r"2 keys are missing \(.*conv_block.0.weight, .*bias\)\.$"),
-    (lambda state: state.update({"audio_encoder.extra": torch.zeros(1)}), r"1 keys are surplus \(audio_encoder.audio_encoder.extra\)"),
+    (lambda state: [state.pop(name) for name in list(state)[:2]],
+     r"2 keys are missing \(.*conv_block.0.weight, .*bias\)\.$"),
+    (lambda state: state.update({"audio_encoder.extra": torch.zeros(1)}),
+     r"1 keys are surplus \(audio_encoder.audio_encoder.extra\)"),
     (lambda state: state.update({"stray": torch.zeros(1)}), r"1 keys are surplus \(stray\)"),
     (lambda state: state.update({name: value[None] for name, value in list(state.items())[:9]}),
      r"9 shapes differ \(\S+: \(1, 1, 6, 7, 7\), not \(1, 6, 7, 7\), \S+: .*, \.\.\.\)"),
@@ -145,7 +148,8 @@ def test_what_does_not_fit_is_counted_and_changes_nothing(tmp_path, small, state
 
 def test_counters_of_batch_norm_may_be_absent_and_half_precision_fills(tmp_path, small, state):
     state = published(small, 0, state)
-    torch.save({name: value.half() for name, value in state.items() if not name.endswith("num_batches_tracked")}, tmp_path / "x.pth")
+    torch.save({name: value.half() for name, value in state.items() if not name.endswith("num_batches_tracked")},
+               tmp_path / "x.pth")
     model, _ = load_public(tmp_path / "x.pth", small)
     weight = model.decoder.output_block[1].weight
     assert weight.dtype == torch.float32 and torch.equal(weight, state["output_block.1.weight"].half().float())
@@ -164,7 +168,8 @@ def test_another_recipe_s_file_and_an_unknown_network(tmp_path, small, files):
     with pytest.raises(BadWeights, match=r"generator.pth is wav2lip.pth .* of recipe 'wav2lip', not of recipe 'tiny'"):
         fill(build_model(tiny), losses_of(tiny), tiny, files[0] / "generator.pth")
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "x.pth")
-    with pytest.raises(BadWeights, match=r"x.pth holds 2 tensors \(weight, bias\) of an unknown network. Known files: .*wav2lip.pth"):
+    with pytest.raises(BadWeights, match=r"x.pth holds 2 tensors \(weight, bias\) of an unknown network. "
+                                         r"Known files: .*wav2lip.pth"):
         load_public(tmp_path / "x.pth")
 
 
@@ -175,10 +180,11 @@ def test_the_model_of_a_run_is_sent_to_its_folder(tmp_path, small):
 
 
 @pytest.mark.parametrize("golden, file", [
-    ("wav2lip", "wav2lip_gan.pth"), ("wav2lip_syncnet", "lipsync_expert.pth"), ("wav2lip_disc_qual", "visual_quality_disc.pth")])
+    ("wav2lip", "wav2lip_gan.pth"), ("wav2lip_syncnet", "lipsync_expert.pth"),
+    ("wav2lip_disc_qual", "visual_quality_disc.pth")])
 def test_the_authors_keys_are_recognised_among_all_installed_recipes(golden, file):
     keys = json.loads((GOLDEN / golden / "keys.json").read_text())
-    tensors = {name: torch.zeros(shape, dtype=getattr(torch, dtype.removeprefix("torch."))) for name, shape, dtype in keys}
+    tensors = {name: torch.zeros(shape, dtype=getattr(torch, dtype)) for name, shape, dtype in keys}
     match = recognise(PublicWeights(Path("x.pth"), tensors, "torch.save"), recipes())
     assert file in match.file.files
 

@@ -35,8 +35,8 @@ class Calls:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_plain_data_comes_back(protocol):
-    content = {"a": [1, -2.5, None, True, 2**70], "b": ("x", b"\x00\xff", {"c": {1, 2}, 3: frozenset("d")}), "e": 1 + 2j,
-               "counts": collections.Counter("aab"), "order": collections.OrderedDict(z=1, y=[2]),
+    content = {"a": [1, -2.5, None, True, 2**70], "b": ("x", b"\x00\xff", {"c": {1, 2}, 3: frozenset("d")}),
+               "e": 1 + 2j, "counts": collections.Counter("aab"), "order": collections.OrderedDict(z=1, y=[2]),
                "default": collections.defaultdict(list, k=[1])}
     assert reread(content, protocol) == content
 
@@ -44,7 +44,8 @@ def test_plain_data_comes_back(protocol):
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_numpy_comes_back(protocol):
     content = {"c": np.arange(6, dtype=">f4").reshape(2, 3), "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
-               "ints": np.array([1, 2], np.int64), "empty": np.zeros((0, 3)), "scalar": np.float32(2.5), "bool": np.bool_(True)}
+               "ints": np.array([1, 2], np.int64), "empty": np.zeros((0, 3)), "scalar": np.float32(2.5),
+               "bool": np.bool_(True)}
     back = reread(content, protocol)
     for name, value in content.items():
         np.testing.assert_array_equal(back[name], value)

@@ -53,7 +53,8 @@ def training_state(network: nn.Module) -> dict:
     optimizer = torch.optim.Adam(network.parameters())
     network(torch.rand(2, 3, 3, 6)).sum().backward()
     optimizer.step()
-    return {"state_dict": network.state_dict(), "optimizer": optimizer.state_dict(), "global_step": 258_000, "global_epoch": 88}
+    return {"state_dict": network.state_dict(), "optimizer": optimizer.state_dict(),
+            "global_step": 258_000, "global_epoch": 88}
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -86,8 +87,8 @@ def test_our_reader_agrees_with_torch_load(tmp_path, zipped):
     content = {"view": base[3:9].view(2, 3), "strided": base.view(4, 6).t(), "base": base, "scalar": torch.tensor(7),
                "empty": torch.empty(0, 3), "parameter": nn.Parameter(torch.rand(2)),
                **{str(dtype): torch.arange(5).to(dtype) for dtype in (
-                   torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8,
-                   torch.bool, torch.complex64)}}
+                   torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8,
+                   torch.uint8, torch.bool, torch.complex64)}}
     path = saved(tmp_path / "x.pth", content, zipped)
     ours = archives.read_zip(path) if zipped else archives.read_stream(io.BytesIO(path.read_bytes()))
     assert ours.keys() == content.keys()
@@ -104,32 +105,26 @@ def test_dtypes_without_a_storage_class(tmp_path):
 
 
 @pytest.mark.filterwarnings(r"ignore:`torch\.jit\.:FutureWarning", r"ignore:`torch\.jit\.:DeprecationWarning")
-@pytest.mark.parametrize("parallel", [False, True])
 @pytest.mark.parametrize("script", [True, False])
-def test_torchscript_gives_the_state_dict_by_attribute_names(tmp_path, network, script, parallel):
-    module = nn.ModuleDict({"module": network}) if parallel else network
-
-    class Model(nn.Module):
+def test_torchscript_gives_the_state_dict_by_attribute_names(tmp_path, network, script):
+    class Wrapped(nn.Module):
         def __init__(self):
             super().__init__()
-            self.net, self.kernel = network, [1, 2]
+            self.module, self.kernel = network, [1, 2]
 
         def forward(self, x):
-            return self.net(x)
+            return self.module(x)
 
-    module = Model()
-    if parallel:
-        module.module = nn.Identity()
-    made = torch.jit.script(module) if script else torch.jit.trace(module, torch.rand(1, 3, 3, 6))
+    made = torch.jit.script(Wrapped()) if script else torch.jit.trace(Wrapped().eval(), torch.rand(1, 3, 3, 6))
     made.save(str(tmp_path / "x.pt"))
     weights = read_weights(tmp_path / "x.pt")
     assert weights.form == "TorchScript"
-    assert list(weights.tensors) == list(module.state_dict())
-    assert all(torch.equal(weights.tensors[name], tensor) for name, tensor in module.state_dict().items())
+    assert_holds(weights, network)
 
 
 def test_safetensors(tmp_path, network):
-    save_file({f"module.{name}": tensor for name, tensor in network.state_dict().items()}, tmp_path / "x.safetensors", {"step": "7"})
+    state = {f"module.{name}": tensor for name, tensor in network.state_dict().items()}
+    save_file(state, tmp_path / "x.safetensors", {"step": "7"})
     weights = read_weights(tmp_path / "x.safetensors")
     assert weights.form == "safetensors" and weights.scalars == {"step": "7"}
     assert weights.tensors.keys() == network.state_dict().keys()
@@ -154,7 +149,8 @@ def test_a_bare_pickle_of_arrays_and_of_tensors(tmp_path, network):
     lambda path, content: path.write_bytes(pickle.dumps(content))])
 def test_a_file_that_would_run_code_is_refused_by_name(tmp_path, network, write, function, argument, name):
     marker = tmp_path / "ran"
-    write(tmp_path / "x.pth", {"state_dict": network.state_dict(), "extra": Calls(function, argument.format(str(marker)))})
+    call = Calls(function, argument.format(str(marker)))
+    write(tmp_path / "x.pth", {"state_dict": network.state_dict(), "extra": call})
     with pytest.raises(BadWeights, match=f"would run '{name}' when unpickled; it was not"):
         read_weights(tmp_path / "x.pth")
     assert not marker.exists()
