@@ -61,7 +61,11 @@ def generate(face: str, audio: str | None, out: str, *, run: str | None = None, 
     model = quicken(model, target, None if precision == "auto" else precision)
     with _progress_bar() as progress:
         report = draw(face, audio, out, model, chosen, device=target, weights=weights, progress=progress, **options)
-    say(f"{out}: {report['frames']['written']} frames")
+    passed = f", {report['frames_passed_through']} of them without the face and left as they were" if report["frames_passed_through"] else ""
+    say(f"{out}: {report['frames_out']} frames of {report['seconds']:.1f} s{passed}; {report['frames_per_second']:.1f} frames/s. "
+        f"Report: {Path(out).with_suffix('.json')}")
+    for warning in report["warnings"]:
+        say(warning)
     return report
 
 
