@@ -85,7 +85,8 @@ class ClipWindows(Dataset):
                           f"({shortest / FRAME_RATE:.2f} s), which a sample of recipe '{recipe.name}' takes; "
                           "prepare longer videos or set clip_frames lower.")
         if too_short := len(spans) - len(self.spans):
-            self.notes.append(f"{too_short} of {len(spans)} {split} clips are shorter than {shortest} frames: left out.")
+            which = f"{too_short} of {len(spans)} {split} clips"
+            self.notes.append(f"{which} are shorter than {shortest} frames and are left out.")
         self.starts = np.array([span.last - span.first - recipe.clip_frames + 1 for span in self.spans])
         self.starts_until = np.cumsum(self.starts)
         self.num_samples = int(self.starts_until[-1]) if num_samples is None else num_samples
