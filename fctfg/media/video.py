@@ -9,32 +9,36 @@ from math import ceil
 
 import numpy as np
 
+from ..errors import BadMedia
 from .container import Clock, decoded, open_media, probe_video, square_size, turn, video_stream
 
 # FFmpeg's numbers, which PyAV takes as they are.
 FULL_RANGE, LIMITED_RANGE = 2, 1
 BT709, BT601 = 1, 5
+INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+"""Formats that tell exactly where each key frame is, and when it is shown."""
 POINT, BICUBIC, FULL_CHROMA, ACCURATE = 0x10, 0x4, 0x2000, 0x40000
 
 
-def read_video(path: str | os.PathLike, frame_rate: Fraction | None = None) -> VideoFrames:
+def read_video(path: str | os.PathLike, frame_rate: Fraction | None = None, start: int = 0) -> VideoFrames:
     """The frames (H, W, 3) uint8 RGB of a video, upright, at a constant rate, one after the other.
 
     With `frame_rate`, frame k is what is on screen k / frame_rate seconds after the first frame appeared. Without, the file's
     own rate is kept: regular frames come out one for one, varying ones each at the nearest moment. Either way there are
-    round(duration * rate) of them.
+    round(duration * rate) of them. The first `start` of them are left out, and as far as possible not decoded.
 
     Raises:
         BadMedia: it is missing, empty, damaged, or not a video but a picture, a sound, a text.
     """
-    return VideoFrames(path, frame_rate)
+    return VideoFrames(path, frame_rate, start)
 
 
 class VideoFrames(Iterator[np.ndarray]):
     """The frames that `read_video` yields. Each is the caller's own to draw on."""
 
-    def __init__(self, path: str | os.PathLike, frame_rate: Fraction | None = None):
+    def __init__(self, path: str | os.PathLike, frame_rate: Fraction | None = None, start: int = 0):
         self.path = path
+        self.start = start
         self.info = probe_video(path)
         self.frame_rate = self.info.frame_rate if frame_rate is None else Fraction(frame_rate).limit_denominator(1001)
         self.problem: str | None = None
@@ -56,13 +60,19 @@ class VideoFrames(Iterator[np.ndarray]):
         with open_media(self.path) as container:
             stream = video_stream(container)
             stream.thread_type = "AUTO"
-            paint, held, place, end = Painter(stream), None, 0, 0.0
+            if self.start and container.format.name in INDEXED:
+                # The key frame before it; what comes out until `start` is passed over.
+                moment = self.info.start + self.start / rate - 2 * slack
+                container.seek(int(moment / stream.time_base), stream=stream)
+            paint, held, place, end = Painter(stream), None, self.start, 0.0
             for frame, begin, end in self._timed(container, stream):
                 if held is not None:
                     following = max(place, ceil((begin - slack) * rate))
                     yield from _repeated(paint, held, following - place)
                     place = following
                 held = frame
+            if held is None:
+                raise BadMedia(f"No frame of {self.path} can be decoded; it is damaged, copy or download it again.")
             yield from _repeated(paint, held, max(1, round(end * rate)) - place)
 
     def _timed(self, container, stream) -> Iterator[tuple]:

@@ -39,6 +39,13 @@ def frames_in(duration: Fraction, frame_rate: Fraction) -> int:
     return max(1, int(duration * frame_rate + Fraction(1, 2)))
 
 
+def frames_shown(length: int, sounding: int, when_longer: WhenLonger, when_shorter: WhenShorter) -> int:
+    """How many frames `play` gives of a face of `length` frames."""
+    if length < sounding:
+        return length if when_longer == "cut" else sounding
+    return sounding if when_shorter == "cut" else length
+
+
 def play(read: Read, sounding: int, when_longer: WhenLonger = "bounce",
          when_shorter: WhenShorter = "cut") -> Iterator[Shown]:
     """The frames on screen, one after the other, for a sound that lasts `sounding` frames. Holds few at a time."""

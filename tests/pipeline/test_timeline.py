@@ -86,5 +86,13 @@ def test_a_picture_is_a_video_of_one_frame(how):
     assert shown(1, 4, when_longer=how) == [0, 0, 0, 0]
 
 
+@pytest.mark.parametrize("when_longer", ["bounce", "loop", "freeze", "cut"])
+@pytest.mark.parametrize("when_shorter", ["cut", "silence"])
+@pytest.mark.parametrize("sounding", [2, 5, 9])
+def test_the_number_of_frames_is_known_beforehand(sounding, when_longer, when_shorter):
+    frames = shown(5, sounding, when_longer=when_longer, when_shorter=when_shorter)
+    assert len(frames) == timeline.frames_shown(5, sounding, when_longer, when_shorter)
+
+
 def test_no_frame_gives_no_frame():
     assert shown(0, 5) == []

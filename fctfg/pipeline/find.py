@@ -1,0 +1,84 @@
+"""Finding the speaker's face in every frame, once for each frame however often it is shown."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import Iterator
+
+import numpy as np
+
+from .. import registry
+from ..errors import BadMedia
+from ..faces import CropProfile, FaceTracker, Speaker, TrackedFace, crop
+from .draw import Picture, Place
+from .footage import Footage
+from .timeline import Shown, play
+
+
+class Finder:
+    """Follows the faces of `footage`, picks the speaker's, and cuts it out at `size`."""
+
+    def __init__(self, footage: Footage, detector: str, speaker: str, profile: CropProfile, size: int):
+        self.footage = footage
+        self.detector = detector
+        self._detector = registry.build("detector", detector)
+        self.speaker = Speaker.parse(speaker, self._detector)
+        self.profile = profile
+        self.size = size
+        self.places: list[Place | None] = []
+        """Of every frame of the footage, in order."""
+        self._saw_somebody = False
+
+    def find_first(self) -> Picture:
+        """The first frame, with its face.
+
+        Raises:
+            BadMedia: there is none in it.
+        """
+        return next(self.find(play(self.footage.read, 1)))
+
+    def find(self, shown: Iterator[Shown]) -> Iterator[Picture]:
+        """One picture for each of `shown`, with the speaker's place and crop where there is one.
+
+        Raises:
+            BadMedia: no frame has any.
+        """
+        crops: dict[int, np.ndarray] = {}  # of the latest frame: one that is held is cut out once
+        for number, frame in enumerate(self._placed(shown)):
+            place = self.places[frame.index]
+            if place and frame.index not in crops:
+                crops = {frame.index: crop(frame.pixels, place.matrix, self.size)}
+            yield Picture(number, frame.pixels, place, crops.get(frame.index))
+
+    def _placed(self, shown: Iterator[Shown]) -> Iterator[Shown]:
+        """`shown` again, each once its place is known."""
+        repeated = []
+
+        def first_showing() -> Iterator[np.ndarray]:
+            for number, frame in enumerate(shown):
+                if frame.index < number:
+                    repeated.append(frame)
+                    return
+                yield frame.pixels
+
+        tracker = FaceTracker(self._detector)
+        for index, (pixels, faces) in enumerate(tracker.track(first_showing())):
+            self.places.append(self._place(pixels, faces))
+            yield Shown(index, pixels)
+        if not any(self.places):
+            raise self._nobody()
+        yield from chain(repeated, shown)
+
+    def _place(self, pixels: np.ndarray, faces: list[TrackedFace]) -> Place | None:
+        self._saw_somebody |= bool(faces)
+        face = self.speaker.pick(pixels, faces)
+        if face is None:
+            return None
+        return Place(self.profile.matrices(face.landmarks[None])[0], np.float32(face.landmarks))
+
+    def _nobody(self) -> BadMedia:
+        if self._saw_somebody:
+            return BadMedia(f"{self.footage.path}: {self.speaker.absence()}; --speaker largest takes whoever is there.")
+        others = [plugin.name for plugin in registry.plugins("detector") if plugin.name != self.detector]
+        return BadMedia(f"{self.footage.path} has no face that {self.detector} finds; try --detector {' or '.join(others)}, "
+                        f"or a {'picture' if self.footage.is_picture else 'video'} that shows one larger and from the front.")
