@@ -14,6 +14,8 @@ STILL = (27, 30, 31, 32, 33, 34, 35, 36, 39, 42, 45)
 """Points on the nose and at the eyes' corners, which hold the skin around them."""
 ABOVE = tuple(dict.fromkeys(OUTER_UPPER + INNER_UPPER + JAW_LINE + STILL))
 BELOW = tuple(dict.fromkeys(OUTER_LOWER + INNER_LOWER + JAW_LINE + STILL))
+HANGING = (61, 62, 63)
+"""Points of the upper lip that the teeth hang from."""
 REACH = 1.55
 """How far from the mouth the skin moves, where the jaw line is 1."""
 
@@ -26,17 +28,17 @@ def lattice(like: Tensor) -> Tensor:
 
 
 def displacements(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """For each knot the way to the place in the source that is seen there: (M, 2, G, G) for the skin above the line
-    between the lips, and the same for the skin below. `source` and `target` are landmarks (M, 68, 2).
+    """The way from each knot to the place in the source that is seen there: (M, 2, G, G) above the mouth's line, and below.
+
+    `source` and `target` are landmarks (M, 68, 2).
     """
     frame = FaceFrame.of(target)
     knots = lattice(source)
     held = _held_points(source, frame)
-    # What hangs from the upper lip, teeth, moves as it does.
+    # The teeth that the source shows move with the upper lip: further points, below it, that go its way.
     depths = torch.tensor([0.12, 0.25], device=source.device, dtype=source.dtype)[:, None, None]
-    hanging = (depths * (frame.width[..., None] * frame.down)[:, None]).expand(-1, -1, 3, -1).flatten(1, 2)
-    row = (61, 62, 63)
-    hung_source, hung_target = (points[:, row].repeat(1, len(depths), 1) + hanging for points in (source, target))
+    hanging = (depths * (frame.width[..., None] * frame.down)[:, None]).expand(-1, -1, len(HANGING), -1).flatten(1, 2)
+    hung_source, hung_target = (points[:, HANGING].repeat(1, len(depths), 1) + hanging for points in (source, target))
 
     def carry(first: list[Tensor], last: list[Tensor]) -> Tensor:
         first, last = torch.cat([*first, held], dim=1), torch.cat([*last, held], dim=1)

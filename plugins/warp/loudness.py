@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from fctfg.interfaces import SAMPLE_RATE, AudioEncoder
 
@@ -47,7 +48,7 @@ class LoudnessAudioEncoder(AudioEncoder):
         # Frames share most of their looks, and each is taken once. A look depends on its own samples alone, so that a
         # stretch of sound gives the same whichever chunk it comes in.
         distinct, places = starts.unique(return_inverse=True)
-        heard = _listen(wave.float(), distinct).at(places)
+        heard = _listen(wave.float(), distinct.to(wave.device)).at(places.to(wave.device))
         loud = _loudness(heard)
 
         # Half of what the recording and the speaker do to the spectrum is taken off.
@@ -59,14 +60,15 @@ class LoudnessAudioEncoder(AudioEncoder):
         near = slice(middle - SMOOTH, middle + SMOOTH + 1)
         shape = torch.stack([opening, width, hiss], dim=-1)[:, :, near]
         taps = torch.hann_window(2 * SMOOTH + 3, periodic=False, device=wave.device)[1:-1]
-        return torch.einsum("btlc,l->btc", shape, taps / taps.sum()).to(wave.dtype)
+        return (shape * (taps / taps.sum())[:, None]).sum(2).to(wave.dtype)
 
     def _looks(self, times: Tensor) -> tuple[Tensor, int]:
         """The first samples (T, L) of the looks each frame takes over its context, and which of them is at the frame."""
         before, after = ((seconds * SAMPLE_RATE - WINDOW // 2) // HOP
                          for seconds in (self.context[0] + self.lead, self.context[1] - self.lead))
-        at = ((times.double() + self.lead) * SAMPLE_RATE + 0.501).floor().long() - WINDOW // 2
-        return at[:, None] + HOP * torch.arange(-int(before), int(after) + 1, device=times.device), int(before)
+        # To the nearest sample; what is rounded up in the whole must not be rounded down in a chunk.
+        at = ((times.cpu().double() + self.lead) * SAMPLE_RATE + 0.501).floor().long() - WINDOW // 2
+        return at[:, None] + HOP * torch.arange(-int(before), int(after) + 1), int(before)
 
 
 @dataclass
@@ -96,7 +98,7 @@ def _listen(wave: Tensor, starts: Tensor) -> _Heard:
     """Look at `wave` (B, S) from each of `starts` (U,) on; beyond its ends is silence."""
     samples = starts[:, None] + torch.arange(WINDOW, device=wave.device)
     there = (samples >= 0) & (samples < wave.shape[1])
-    pieces = wave[:, samples.clamp(0, wave.shape[1] - 1)] * there
+    pieces = F.pad(wave, (0, 1))[:, samples.where(there, wave.shape[1])]
     window = torch.hann_window(WINDOW, device=wave.device)
     power = torch.fft.rfft(pieces * window).abs().square() * (2 / (WINDOW * window.square().sum()))
     frequency = torch.fft.rfftfreq(WINDOW, 1 / SAMPLE_RATE, device=wave.device)
@@ -135,7 +137,7 @@ def _level(heard: _Heard, value: Tensor, part: float) -> Tensor:
 
     The silence before a recording begins and after it ends says nothing about its noise.
     """
-    begun, to_come = heard.sound.cummax(-1).values, heard.sound.flip(-1).cummax(-1).values.flip(-1)
+    begun, to_come = heard.sound.cumsum(-1) > 0, heard.sound.flip(-1).cumsum(-1).flip(-1) > 0
     return value.where(begun & to_come, torch.nan).nanquantile(part, dim=-1, keepdim=True)
 
 

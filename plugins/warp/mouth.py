@@ -1,4 +1,4 @@
-"""The mouth in the 68 iBUG points: where its parts are, how it closes, and how speech opens it."""
+"""The mouth in the 68 iBUG points, and the axes of the face that it is measured by."""
 
 from __future__ import annotations
 

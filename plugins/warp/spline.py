@@ -23,11 +23,11 @@ class Spline:
         count, edge = points.shape[1], points.shape[-1] + 1
         flat = torch.cat([torch.ones_like(points[..., :1]), points], dim=-1)
         system = points.new_zeros(len(points), count + edge, count + edge)
-        system[:, :count, :count] = self._kernel(points) + STIFFNESS * torch.eye(count).to(points)
+        system[:, :count, :count] = self._kernel(points) + STIFFNESS * _eye(count, points)
         system[:, :count, count:] = flat
         system[:, count:, :count] = flat.transpose(1, 2)
         # Where all points lie on one line the flat part is free; this holds it still.
-        system[:, count:, count:] = -1e-6 * torch.eye(edge).to(points)
+        system[:, count:, count:] = -1e-6 * _eye(edge, points)
         wanted = torch.cat([values, values.new_zeros(len(values), edge, values.shape[-1])], dim=1)
         self.bends, self.level, self.slopes = torch.linalg.solve(system, wanted).split((count, 1, edge - 1), dim=1)
 
@@ -42,3 +42,7 @@ class Spline:
             return from_points[0].abs() ** 3
         squared = from_points[0].square() + from_points[1].square()
         return 0.5 * squared * squared.clamp_min(1e-12).log()  # r^2 log r
+
+
+def _eye(size: int, like: Tensor) -> Tensor:
+    return torch.eye(size, device=like.device, dtype=like.dtype)

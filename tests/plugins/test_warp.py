@@ -129,6 +129,10 @@ def test_a_chunk_hears_what_the_whole_does(frame_rate):
     torch.testing.assert_close(encoder(wave[:, start:end], chunk - start / SAMPLE_RATE), whole[:, 70:100], atol=1e-5, rtol=0)
 
 
+def test_silence_needs_no_samples():
+    assert not LoudnessAudioEncoder()(torch.zeros(2, 0), torch.arange(3) / 25).any()
+
+
 def test_sound_beyond_the_context_is_not_heard():
     wave = sound(noise(8, -20))
     changed = wave.clone()
