@@ -284,6 +284,16 @@ class Detector(ABC):
     def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
         """The 68 iBUG points (68, 2), in pixels, of the face in `box` (left, top, right, bottom)."""
 
+    def confirm(self, frame: np.ndarray, box: np.ndarray) -> Face | None:
+        """The face that was in `box` a moment ago, where it is now; None if it is gone. May be less strict than `detect`."""
+        middle = (box[:2] + box[2:]) / 2
+        return next((face for face in self.detect(frame) if (face.box[:2] < middle).all() and (middle < face.box[2:]).all()),
+                    None)
+
+    def embed(self, frame: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
+        """Who the face with these `landmarks` is, as a vector: of one person they lie under 0.56 apart. None: it cannot say."""
+        return None
+
 
 INTERFACES: dict[str, type] = {
     "visual_encoder": VisualEncoder,

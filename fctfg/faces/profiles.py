@@ -1,0 +1,144 @@
+"""How a face is cut out of a frame: crop profiles by name, so that training and inference can never disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import UnknownPlugin
+from ..registry import suggest
+
+JAW = slice(0, 17)
+RIGHT_EYE, LEFT_EYE = slice(36, 42), slice(42, 48)  # the person's own right
+STILL = slice(17, 48)
+"""Brows, nose and eyes: what speech hardly moves."""
+SPREAD = 0.61
+"""How far the still points spread, in distances between the eyes, on a face seen from the front."""
+
+
+@dataclass(frozen=True)
+class Measures:
+    """The parts of faces that do not move when they speak; what crops are measured by."""
+
+    middle: np.ndarray
+    """(T, 2): between the eyes."""
+    unit: np.ndarray
+    """(T,): the size of the face: the distance between the eyes, were it seen from the front.
+
+    Taken from the root mean square spread of the still points, since the distance itself shrinks when the head turns.
+    """
+    right: np.ndarray
+    """(T, 2): the direction, of length 1, from the person's right eye to the left."""
+
+    @classmethod
+    def of(cls, landmarks: np.ndarray) -> Measures:
+        """Measure faces by their landmarks (T, 68, 2), in pixels."""
+        right_eye, left_eye = (landmarks[:, eye].mean(1) for eye in (RIGHT_EYE, LEFT_EYE))
+        middle, across = (right_eye + left_eye) / 2, left_eye - right_eye
+        right = across / np.maximum(np.hypot(*across.T), 1e-6)[:, None]
+        still = landmarks[:, STILL]
+        away = still - still.mean(1, keepdims=True)
+        return cls(middle, np.maximum(np.sqrt(np.square(away).sum(-1).mean(-1)), 1e-6) / SPREAD, right)
+
+    def turned(self, points: np.ndarray) -> np.ndarray:
+        """`points` (T, P, 2) of the frame seen from the middle, with the eyes level: x to the right, y down, in units."""
+        away = points - self.middle[:, None]
+        x, y = self.right[:, None, 0], self.right[:, None, 1]
+        return np.stack([away[..., 0] * x + away[..., 1] * y, away[..., 1] * x - away[..., 0] * y], axis=-1) / self.unit[:, None, None]
+
+    def frame(self, points: np.ndarray) -> np.ndarray:
+        """The inverse of `turned`."""
+        x, y = self.right[:, None, 0], self.right[:, None, 1]
+        away = np.stack([points[..., 0] * x - points[..., 1] * y, points[..., 0] * y + points[..., 1] * x], axis=-1)
+        return away * self.unit[:, None, None] + self.middle[:, None]
+
+
+@dataclass(frozen=True)
+class Fade:
+    """Where a crop is drawn over the frame: wholly within `inner`, not at all beyond `outer`, and softly between.
+
+    Both are left, top, right, bottom in [0, 1] of the crop.
+    """
+
+    inner: tuple[float, float, float, float]
+    outer: tuple[float, float, float, float]
+
+    def mask(self, size: int) -> np.ndarray:
+        """(size, size) float32 in [0, 1]; 0 along the border."""
+        place = (np.arange(size) + 0.5) / size
+        x, y = (np.maximum(np.maximum((low - place) / (low - first), (place - high) / (last - high)), 0)
+                for low, first, high, last in ((self.inner[i], self.outer[i], self.inner[i + 2], self.outer[i + 2]) for i in (0, 1)))
+        depth = np.clip(1 - np.hypot(x[None], y[:, None]), 0, 1)
+        mask = depth * depth * (3 - 2 * depth)
+        mask[[0, -1]] = mask[:, [0, -1]] = 0
+        return mask.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class CropProfile:
+    """One way to cut a face out of a frame, and to blend it back."""
+
+    name: str
+    size: int
+    """Pixels a side, as prepared folders store it."""
+    place: Callable[[np.ndarray], np.ndarray]
+    """From landmarks (T, 68, 2) to matrices (T, 2, 3), each frame by itself, so that a stream is cut like a whole clip."""
+    fade: Fade
+
+    def matrices(self, landmarks: np.ndarray) -> np.ndarray:
+        """Where the crops of faces with `landmarks` (T, 68, 2), in pixels of their frames, lie in these: (T, 2, 3) float64.
+
+        Each takes the unit square, x then y, to the frame: (0, 0) is the crop's upper left corner, (1, 1) the lower right.
+        Coordinates of frames are continuous: the first pixel reaches from 0 to 1.
+        """
+        return self.place(np.asarray(landmarks, np.float64))
+
+    def mask(self, size: int) -> np.ndarray:
+        """How much of a drawn crop is blended over the frame: (size, size) float32 in [0, 1], 0 along the border."""
+        return self.fade.mask(size)
+
+
+def find_profile(name: str) -> CropProfile:
+    """The crop profile called `name`.
+
+    Raises:
+        UnknownPlugin: there is none; the message has the nearest name and the list.
+    """
+    if name not in PROFILES:
+        raise UnknownPlugin(f"No crop profile called '{name}'.{suggest(name, PROFILES)} There are: {', '.join(sorted(PROFILES))}.")
+    return PROFILES[name]
+
+
+def _upright(middle: np.ndarray, width: np.ndarray, height: np.ndarray) -> np.ndarray:
+    """Matrices (T, 2, 3) of upright boxes about `middle` (T, 2)."""
+    matrices = np.zeros((len(middle), 2, 3))
+    matrices[:, 0, 0], matrices[:, 1, 1] = width, height
+    matrices[:, 0, 2], matrices[:, 1, 2] = middle[:, 0] - width / 2, middle[:, 1] - height / 2
+    return matrices
+
+
+def _tight(landmarks: np.ndarray) -> np.ndarray:
+    """The box of a face detector trained on WIDER FACE: from jaw to jaw and from the middle of the forehead to the chin."""
+    measures = Measures.of(landmarks)
+    jaw = measures.turned(landmarks[:, JAW])[..., 0]
+    left, right = jaw.min(1), jaw.max(1)
+    top, bottom = -1.2, 2.1
+    middle = np.stack([(left + right) / 2, np.full_like(left, (top + bottom) / 2)], axis=-1)
+    return _upright(measures.frame(middle[:, None])[:, 0], (right - left) * measures.unit, (bottom - top) * measures.unit)
+
+
+def _whole(landmarks: np.ndarray) -> np.ndarray:
+    """A square around the whole head."""
+    measures = Measures.of(landmarks)
+    jaw = measures.turned(landmarks[:, JAW])[..., 0]
+    middle = np.stack([(jaw.min(1) + jaw.max(1)) / 2, np.full(len(jaw), 0.2)], axis=-1)
+    side = 4.6 * measures.unit
+    return _upright(measures.frame(middle[:, None])[:, 0], side, side)
+
+
+PROFILES: dict[str, CropProfile] = {profile.name: profile for profile in (
+    CropProfile("face", 256, _whole, Fade((0.25, 0.3, 0.75, 0.8), (0.05, 0.06, 0.95, 0.97))),
+    CropProfile("wav2lip", 96, _tight, Fade((0.16, 0.62, 0.84, 0.88), (0.02, 0.48, 0.98, 0.99))),
+)}
