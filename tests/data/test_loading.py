@@ -79,8 +79,8 @@ def test_a_failure_comes_back_as_it_is(dataset):
     assert "\n" not in str(caught.value)
 
 
-def test_a_process_of_its_own(dataset, tmp_path):
-    """Needs no media or detector package; loads on when the group is told to end, since the trainer saves first; ends."""
+def test_a_fresh_process_loads_on_when_its_group_is_told_to_end_and_then_ends(dataset, tmp_path):
+    """The trainer saves first, and may need a batch for that. No media or detector package is there by then."""
     script = tmp_path / "script.py"
     script.write_text(f"""
 import os, pickle, signal, sys
