@@ -53,6 +53,7 @@ class Record:
     """As the manifest's `Dropped`; `detail` is a sentence where the reason needs one."""
     failed: bool = False
     """Whether it failed in a way that another try may mend: a bug, a crash, no memory. The next run tries it again."""
+    traceback: str = ""
 
     @classmethod
     def of(cls, source: Source, **values) -> Record:

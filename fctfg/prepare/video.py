@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import faces, media, registry
 from ..data.clipfile import write_clip
-from ..errors import BadData, BadMedia
+from ..errors import BadData, BadMedia, FctfgError
 from ..interfaces import FRAME_RATE, SAMPLE_RATE
 from .progress import Advance
 from .records import PreparedFolder, Record, Settings
@@ -49,6 +49,7 @@ class VideoPreparer:
 
         Raises:
             BadData: nothing more can be written.
+            FctfgError: the detector cannot work at all.
         """
         record = Record.of(source)
         try:
@@ -56,22 +57,18 @@ class VideoPreparer:
                 yield from self._prepare(source, record)
             except BadMedia as error:
                 record.drop(UNREADABLE, detail=str(error))
-            except OSError as error:
-                if error.errno in MACHINE_FULL:
-                    raise
-                self._fail(record, error)
+            except FctfgError:  # a detector that lacks its files, say, would fail on every video
+                raise
             except Exception as error:  # a bug of ours or of a codec: this video is lost, the others are not
-                self._fail(record, error)
+                if isinstance(error, OSError) and error.errno in MACHINE_FULL:
+                    raise
+                record.failed, record.traceback = True, traceback.format_exc()
+                record.drop(FAILED, detail=f"{source.shown}: {type(error).__name__}: {error}")
             self.folder.write_record(source, record)
         except OSError as error:
             raise BadData(f"{self.folder.root} cannot be written to any more: {error.strerror}. What is finished is kept: "
                           "make room and give the same command again.") from None
         yield record
-
-    @staticmethod
-    def _fail(record: Record, error: Exception) -> None:
-        record.failed = True
-        record.drop(FAILED, detail=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
 
     def _prepare(self, source: Source, record: Record) -> Iterator[Advance]:
         info = media.probe_video(source.file)
@@ -85,9 +82,10 @@ class VideoPreparer:
 
         heard = -(-len(wave) // SAMPLES) + LATE
         stretches = yield from self._find(source, info.duration, heard, record)
-        if info.duration - heard / FRAME_RATE > 1 / FRAME_RATE:
-            stretches.append(Stretch(heard, max(heard + 1, round(info.duration * FRAME_RATE)), reason=NO_SOUND))
-        yield from self._write(source, join(stretches), wave, record)
+        last = round(info.duration * FRAME_RATE)
+        if record.frames == heard < last:
+            stretches.append(Stretch(heard, last, reason=NO_SOUND))
+        self._write(source, join(stretches), wave, record)
 
     def _find(self, source: Source, duration: float, limit: int, record: Record):
         """Go through the first `limit` frames and give their stretches, in order and without a gap."""
@@ -105,12 +103,13 @@ class VideoPreparer:
                 record.frames += 1
                 if record.frames % TELL_EVERY == 0:
                     yield Advance(TELL_EVERY, min(1.0, record.frames / FRAME_RATE / max(duration, 1e-3)))
+            yield Advance(record.frames % TELL_EVERY, 1.0)
             if frames.problem and duration - record.frames / FRAME_RATE > 0.1:
                 record.drop(UNREADABLE, record.frames / FRAME_RATE, round(duration, 3), detail=frames.problem)
         return choose(runs, record.frames, min_frames=round(self.settings.min_seconds * FRAME_RATE),
                       max_frames=round(self.settings.max_seconds * FRAME_RATE), min_face=self.settings.min_face)
 
-    def _write(self, source: Source, stretches: list[Stretch], wave: np.ndarray, record: Record) -> Iterator[Advance]:
+    def _write(self, source: Source, stretches: list[Stretch], wave: np.ndarray, record: Record) -> None:
         """Go through the video a second time, since crops can be cut when it is known whose they are."""
         with closing(media.read_video(source.file, Fraction(FRAME_RATE))) as frames:
             numbered = enumerate(frames)
@@ -124,7 +123,6 @@ class VideoPreparer:
                 else:
                     sound = np.pad(sound, (0, (stretch.stop - stretch.first) * SAMPLES - len(sound)))
                     record.clips.append(self._write_clip(source, stretch.face, numbered, sound))
-                    yield Advance(0, 1.0)
 
     def _write_clip(self, source: Source, face: Run, numbered: Iterator[tuple[int, np.ndarray]], sound: np.ndarray) -> dict:
         """Crop `face` out of the frames that come, write its clip, and give the manifest's entry."""
@@ -138,7 +136,7 @@ class VideoPreparer:
                     yield faces.crop(frame, matrices[number - face.first], size)
                 if number == face.stop - 1:
                     return
-            raise BadMedia(f"{source.shown} could be read once, but a second time only for {number / FRAME_RATE:.1f} s.")
+            raise BadMedia(f"{source.shown} could be read once for {face.stop / FRAME_RATE:.1f} s, but not a second time.")
 
         name = f"{source.name}-{round(1000 * start):08}"
         facts = {"name": name, "speaker": source.speaker, "source": source.shown, "start": start}
