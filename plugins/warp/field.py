@@ -16,7 +16,7 @@ ABOVE = tuple(dict.fromkeys(OUTER_UPPER + INNER_UPPER + JAW_LINE + STILL))
 BELOW = tuple(dict.fromkeys(OUTER_LOWER + INNER_LOWER + JAW_LINE + STILL))
 HANGING = (61, 62, 63)
 """Points of the upper lip that the teeth hang from."""
-REACH = 1.55
+REACH = 1.45
 """How far from the mouth the skin moves, where the jaw line is 1."""
 
 

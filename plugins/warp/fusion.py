@@ -15,9 +15,10 @@ COLUMN = {  # which of the five columns of the inner lips each lip point closes 
     59: (1, 0.7), 58: (1, 1), 57: (2, 1), 56: (3, 1), 55: (3, 0.7), 67: (1, 1), 66: (2, 1), 65: (3, 1),
 }
 
-# In mouth widths.
 DROP = 0.27
-"""How far the jaw takes the lower lip at the widest opening."""
+"""How far the jaw takes the lower lip at the widest opening, in mouth widths."""
+CHIN = 0.7
+"""How far the chin goes with it, of that: the lip stretches."""
 LIFT = 0.05
 """How far the upper lip rises then."""
 PART = 0.06
@@ -86,5 +87,5 @@ class WarpFusion(Fusion):
         arch = (1 - (across / half) ** 2).clamp_min(0) ** 0.6
         lower = DROP * opening + 0.8 * PART * teeth
         upper = LIFT * opening + 0.2 * PART * teeth
-        down = down + arch * (self.lower * lower - self.upper * upper) + 0.85 * DROP * opening * self.jaw
+        down = down + arch * (self.lower * lower - self.upper * upper) + CHIN * DROP * opening * self.jaw
         return across * (1 + self.lips * (0.09 * wide - 0.24 * round_ - 0.05 * opening)), down
