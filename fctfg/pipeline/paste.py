@@ -29,8 +29,10 @@ class Paster:
             yield picture
 
     def _mask(self, picture: Picture) -> np.ndarray:
-        """(h, w): how much of the drawn face is shown where."""
+        """(h, w): how much of the drawn face is shown where: as much as the model says it changed, else by the profile."""
+        if picture.alpha is not None:
+            return picture.alpha
         size = len(picture.drawn)
         if size not in self._masks:
             self._masks[size] = self.profile.mask(size)
-        return self._masks[size] if picture.alpha is None else self._masks[size] * picture.alpha
+        return self._masks[size]
