@@ -28,12 +28,11 @@ def open_model(run: str | None = None, recipe: str | None = None, checkpoint: st
         model, chosen = load_model(run)
         return model, chosen, {"run": str(run), "sha256": _sha256(Path(run) / "model.safetensors")}
     if checkpoint:
-        from .checkpoints import fill, recognise
+        from .checkpoints import load_public
 
-        chosen = Recipe.find(recipe) if recipe else recognise(checkpoint)
-        model = build_model(chosen)
-        say(fill(model, None, chosen, checkpoint))
-        return model.eval(), chosen, {"file": str(checkpoint), "sha256": _sha256(Path(checkpoint))}
+        model, match = load_public(checkpoint, Recipe.find(recipe) if recipe else None)
+        say(match.notice)
+        return model.eval(), match.recipe, {"file": str(checkpoint), "sha256": _sha256(Path(checkpoint))}
     if not recipe:
         raise BadRun("Give --run RUN, --checkpoint FILE, or --recipe warp, which needs no weights.")
     chosen = Recipe.find(recipe)

@@ -54,7 +54,7 @@ def load_public(path: str | Path, recipe: Recipe | None = None) -> tuple[Talking
         BadWeights: it is not the whole of a model, or does not fit; the message has the files that would do.
     """
     weights = read_weights(path)
-    match = recognise(weights, recipe and [recipe])
+    match = _recognise_for(recipe, weights) if recipe else recognise(weights)
     _refuse_losses(match, known=())
     model = build_model(match.recipe)
     filled = _fill(match, _places(model, {}))
@@ -74,11 +74,7 @@ def fill(model: TalkingFace, losses: Mapping[str, nn.Module] | None, recipe: Rec
     """
     losses = losses or {}
     weights, places = read_weights(path), _places(model, losses)
-    others = (other for other in recipes() if other.name != recipe.name)
-    match = recognise(weights, [recipe, *others], {recipe.name: places})
-    if match.recipe.name != recipe.name:
-        raise BadWeights(f"{path} is {match}, not of recipe '{recipe.name}', "
-                         f"which takes {_names(recipe.public_files) or 'no public file'}.")
+    match = _recognise_for(recipe, weights, places)
     _refuse_losses(match, known=losses)
     _fill(match, places)
     return match.notice
@@ -111,7 +107,8 @@ def recognise(weights: PublicWeights, among: Iterable[Recipe] | None = None,
     if not likely:
         if all(name.startswith(tuple(f"{part}." for part in PARTS)) for name in weights.tensors):
             raise BadWeights(f"{weights.path} is the model of a run; pass the folder it came from with --run.")
-        known = "; ".join(f"{_names(recipe.public_files)} (recipe {recipe.name})" for recipe in among) or "none"
+        known = "; ".join(f"{_names(recipe.public_files)} (recipe {recipe.name})" for recipe in among
+                          if recipe.public_files) or "none"
         raise BadWeights(f"{weights.path} holds {len(weights.tensors)} tensors ({_some(weights.tensors)}) of an "
                          f"unknown network. Known files: {known}.")
     likely = [match for _, match in sorted(likely, key=lambda pair: -pair[0])]
@@ -121,6 +118,16 @@ def recognise(weights: PublicWeights, among: Iterable[Recipe] | None = None,
             if not _problems(match, places):
                 return match
     return likely[0]
+
+
+def _recognise_for(recipe: Recipe, weights: PublicWeights, places: Mapping[str, Tensor] | None = None) -> Match:
+    """The file of `recipe` that `weights` is. All installed recipes are looked through, to name the one it is of."""
+    others = (other for other in recipes() if other.name != recipe.name)
+    match = recognise(weights, [recipe, *others], {recipe.name: places} if places else None)
+    if match.recipe.name != recipe.name:
+        raise BadWeights(f"{weights.path} is {match}, not of recipe '{recipe.name}', "
+                         f"which takes {_names(recipe.public_files) or 'no public file'}.")
+    return match
 
 
 def _agreement(tensors: Mapping[str, Tensor], file: PublicFile) -> float:

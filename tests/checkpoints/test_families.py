@@ -165,8 +165,11 @@ def test_a_file_that_is_not_the_whole_model_is_refused_for_generating(tmp_path, 
 
 def test_another_recipe_s_file_and_an_unknown_network(tmp_path, small, files):
     tiny = Recipe.find("tiny")
-    with pytest.raises(BadWeights, match=r"generator.pth is wav2lip.pth .* of recipe 'wav2lip', not of recipe 'tiny'"):
-        fill(build_model(tiny), losses_of(tiny), tiny, files[0] / "generator.pth")
+    for use in (lambda path: fill(build_model(tiny), losses_of(tiny), tiny, path),
+                lambda path: load_public(path, tiny)):
+        with pytest.raises(BadWeights, match=r"generator.pth is wav2lip.pth .* of recipe 'wav2lip', "
+                                             r"not of recipe 'tiny', which takes no public file"):
+            use(files[0] / "generator.pth")
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "x.pth")
     with pytest.raises(BadWeights, match=r"x.pth holds 2 tensors \(weight, bias\) of an unknown network. "
                                          r"Known files: .*wav2lip.pth"):
