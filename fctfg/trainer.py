@@ -141,8 +141,10 @@ class Trainer:
         self.say = say if accelerator.is_main_process else _silence
         self.accelerator = accelerator
         self.device = self.accelerator.device
-        self.model = model.to(self.device)
-        self.losses = losses.to(self.device)
+        # Tensor cores read channels-last; elsewhere the layout stays, and with it the order of sums.
+        layout = torch.channels_last if self.device.type == "cuda" else torch.preserve_format
+        self.model = model.to(self.device, memory_format=layout)
+        self.losses = losses.to(self.device, memory_format=layout)
         contexts = [self.model.audio_encoder.context, *(loss.context for loss in self.losses.values())]
         self.context = max(c[0] for c in contexts), max(c[1] for c in contexts)
         self.ema: TalkingFace | None = None
