@@ -41,6 +41,9 @@ class Opening:
         maps = (across_here, along.abs(), down_here - top, bottom - top, (source_bottom - source_top).clamp_min(0))
         self.across, self.along, self.depth, self.gap, self.seen = (
             part.unflatten(1, (1, *places.shape[1:3])) for part in maps)
+        # Teeth that the source shows are kept; a slit, with more of the lower lip in it than of them, is drawn over.
+        shown = (height[:, INNER_LOWER, 1] - height[:, INNER_UPPER, 1]).amax(-1)
+        self.kept = smoothstep((shown - 0.05) / 0.07)[:, None, None, None]
 
     def lower_lip(self) -> Tensor:
         """1 on the lower lip and below, 0 above: sharp between the lips, blurred beyond their corners."""
@@ -51,8 +54,8 @@ class Opening:
         """1 where the lips have parted to show what the source does not."""
         fresh = smoothstep((self.gap - self.seen) / (2 * self.soft)) * (self.along < 1)
         # The source's lower lip begins a little above where detectors put it.
-        own = (0.9 * self.seen - 0.015).clamp_min(0)
-        return fresh * smoothstep((self.depth - own) / (2 * self.soft))
+        kept = self.kept * (0.9 * self.seen - 0.015).clamp_min(0)
+        return fresh * smoothstep((self.depth - kept) / (2 * self.soft))
 
     def paint(self, lip: Tensor, skin: Tensor, black: Tensor) -> Tensor:
         """The inside of a mouth (M, 3, h, w) in [-1, 1], from the colours of its face."""
@@ -67,8 +70,7 @@ class Opening:
         away = self.across.abs()
         edges = sum(torch.exp(-((away - edge) / 0.012) ** 2) for edge in TOOTH_EDGES)
         length = TEETH * (1 - 1.2 * away ** 2) - 0.012 * edges
-        own = smoothstep((self.seen - 0.04) / 0.05)
-        teeth = smoothstep((length - self.depth) / 0.022) * smoothstep((self.gap - 0.01) / 0.06) * (1 - own) * side
+        teeth = smoothstep((length - self.depth) / 0.022) * smoothstep((self.gap - 0.01) / 0.06) * (1 - self.kept) * side
         ivory = 1.05 * _vivid(skin / skin.amax(1, keepdim=True).clamp_min(0.05), 0.5) * skin.mean(1, keepdim=True)
         lit = (0.5 + 0.5 * smoothstep(self.depth / 0.06)) * (1 - 0.16 * edges) * (0.4 + 0.6 * side)
         return 2 * torch.lerp(colour, ivory * lit, 0.85 * teeth) - 1
