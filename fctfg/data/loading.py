@@ -50,7 +50,7 @@ def _load(dataset: ClipWindows, numbers: _Numbers, processes: int, workers: int 
     workers = sensible_workers(processes) if workers is None else workers
     on_gpu = device is not None and torch.device(device).type == "cuda"
     # Forking a process that has threads, as torch's do, may hang; a fork server outlives a parent that is killed.
-    options = dict(multiprocessing_context="spawn", worker_init_fn=_leave_signals_to_the_parent) if workers else {}
+    options = dict(multiprocessing_context="spawn", worker_init_fn=_begin_worker) if workers else {}
     loader = DataLoader(_Batches(dataset), batch_size=None, sampler=numbers, num_workers=workers, pin_memory=on_gpu,
                         **options)
     noted: set[str] = set()
@@ -96,7 +96,9 @@ class _Numbers:
             yield list(range(start, start + self.batch * self.processes, self.processes))
 
 
-def _leave_signals_to_the_parent(_worker: int) -> None:
+def _begin_worker(_number: int) -> None:
     # The trainer saves on SIGINT and SIGTERM, which may reach the whole group, and may need a batch for that.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # The thread that sends batches may be inside torch at the end, where Python's winding up would abort the process.
+    atexit.register(os._exit, 0)
