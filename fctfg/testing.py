@@ -276,13 +276,13 @@ class DetectorContract:
 
     plugin: str
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def portrait(self) -> np.ndarray:
         from skimage.data import astronaut
 
         return astronaut()[:256, 96:352].copy()
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def detector(self):
         return registry.build("detector", self.plugin)
 

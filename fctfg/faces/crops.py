@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 from PIL import Image
+from torch.nn import functional as F
 
 GRID = 32
 """Cells a side on which colours are compared; fine detail, which drawn faces lack, does not count."""
@@ -25,14 +27,14 @@ def crop(frame: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
         reach = max(3.0 * max(right - left, bottom - top) / size, 3.0)
         region, x, y = _region(frame, left - reach, top - reach, right + reach, bottom + reach)
         box = left - x, top - y, right - x, bottom - y
-        return np.asarray(region.resize((size, size), Image.Resampling.LANCZOS, box, reducing_gap=2.0))
-    corners = matrix @ np.array([[0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]], float)
+        return np.array(region.resize((size, size), Image.Resampling.LANCZOS, box, reducing_gap=2.0))
+    corners = matrix @ np.array([[0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]])
     pixel = math.sqrt(abs(np.linalg.det(matrix[:, :2]))) / size  # how many of the frame's one of the crop's covers
     reach = 3.0 * max(pixel, 1.0)
     region, x, y = _region(frame, *(corners.min(1) - reach), *(corners.max(1) + reach))
     region, across, down = _shrunk(region, pixel)
-    way = np.array([[across, 0, -across * x], [0, down, -down * y]]) @ np.vstack([matrix @ np.diag([1 / size, 1 / size, 1]), [0, 0, 1]])
-    return np.asarray(region.transform((size, size), Image.Transform.AFFINE, tuple(way.ravel()), Image.Resampling.BICUBIC))
+    way = np.diag([across, down, 1]) @ _shift(-x, -y) @ _square(matrix) @ np.diag([1 / size, 1 / size, 1])
+    return np.array(_sampled(region, way, size, size, "border"))
 
 
 def paste(frame: np.ndarray, drawn: np.ndarray, matrix: np.ndarray, mask: np.ndarray, match_colour: bool = True) -> np.ndarray:
@@ -99,14 +101,35 @@ def _inside(picture: Image.Image, soft: Image.Image, matrix: np.ndarray, first: 
 
 def _turned(picture: Image.Image, soft: Image.Image, matrix: np.ndarray, first: np.ndarray, last: np.ndarray):
     """`picture` and mask `soft` as the pixels from `first` to `last` show them in any crop."""
-    back = np.linalg.inv(np.vstack([matrix, [0, 0, 1]])) @ np.array([[1, 0, first[0]], [0, 1, first[1]], [0, 0, 1]])
+    back = np.linalg.inv(_square(matrix)) @ _shift(*first)
     pixel = math.sqrt(abs(np.linalg.det(back[:2, :2])))
     turned = []
-    for image, method in ((picture, Image.Resampling.BICUBIC), (soft, Image.Resampling.BILINEAR)):
+    for image, outside in ((picture, "border"), (soft, "zeros")):
         image, _, _ = _shrunk(image, pixel * math.sqrt(image.width * image.height))
-        way = np.diag(image.size) @ back[:2]
-        turned.append(image.transform(tuple((last - first).tolist()), Image.Transform.AFFINE, tuple(way.ravel()), method))
+        turned.append(_sampled(image, np.diag([*image.size, 1]) @ back, *(last - first).tolist(), outside))
     return *turned, first
+
+
+def _sampled(image: Image.Image, way: np.ndarray, width: int, height: int, outside: str) -> Image.Image:
+    """What each pixel of a picture of `width` x `height` finds where `way` (3, 3) leads it in `image`, by cubic interpolation.
+
+    Pillow could do it, but rounds down, which darkens.
+    """
+    pixels = torch.from_numpy(np.array(image)).float()
+    pixels = pixels.permute(2, 0, 1)[None] if pixels.ndim == 3 else pixels[None, None]
+    middled = [_shift(-1, -1) @ np.diag([2 / w, 2 / h, 1]) for w, h in (image.size, (width, height))]  # from -1 to 1
+    theta = torch.from_numpy((middled[0] @ way @ np.linalg.inv(middled[1]))[None, :2]).float()
+    grid = F.affine_grid(theta, [1, pixels.shape[1], height, width], align_corners=False)
+    found = F.grid_sample(pixels, grid, mode="bicubic", padding_mode=outside, align_corners=False)[0]
+    return Image.fromarray(_to_bytes(found.permute(1, 2, 0).squeeze(-1).numpy()))
+
+
+def _square(matrix: np.ndarray) -> np.ndarray:
+    return np.vstack([matrix, [0, 0, 1]])
+
+
+def _shift(x: float, y: float) -> np.ndarray:
+    return np.array([[1, 0, x], [0, 1, y], [0, 0, 1]], float)
 
 
 def _is_upright(matrix: np.ndarray) -> bool:

@@ -23,7 +23,6 @@ LANDMARKS = "shape_predictor_68_face_landmarks.dat"
 IDENTITY = "dlib_face_recognition_resnet_model_v1.dat"
 MMOD = "mmod_human_face_detector.dat"
 
-ZOOM = 2.0  # how much closer to look where nothing was found
 PATCH = 256  # pixels across a face for its landmarks, at least: dlib rounds them to whole pixels
 AROUND = 0.35  # of the face's size, seen on each side of it
 SHIFT = 0.03  # of the face's size, between the two boxes whose landmarks are averaged
@@ -35,7 +34,7 @@ STILL_THERE = -0.7  # the score above which a face seen a moment ago is still on
 class _DlibDetector(Detector):
     """What the two detectors share: looking twice, 68 landmarks, and identities."""
 
-    def __init__(self, *, pixels: int = 240_000, min_score: float = 0.1, zoom: bool = True, landmark_model: str | None = None,
+    def __init__(self, *, pixels: int = 240_000, min_score: float = 0.1, zoom: float = 3.0, landmark_model: str | None = None,
                  identity_model: str | None = None):
         self.pixels = pixels
         self.min_score = min_score
@@ -50,7 +49,7 @@ class _DlibDetector(Detector):
     def detect(self, frame: np.ndarray) -> list[Face]:
         scale = min(1.0, math.sqrt(self.pixels / (frame.shape[0] * frame.shape[1])))
         faces: list[Face] = []
-        for scale in (scale, ZOOM * scale) if self.zoom else (scale,):
+        for scale in (scale, self.zoom * scale) if self.zoom > 1 else (scale,):
             picture, across, down = _resized(frame, scale)
             found = [Face(_box(rectangle) / (across, down, across, down), score)
                      for rectangle, score in self._find(picture, self.min_score)]
@@ -97,8 +96,8 @@ class _DlibDetector(Detector):
 class DlibHOGDetector(_DlibDetector):
     """Faces by histograms of oriented gradients, upright and turned by up to about 45 degrees; 68 landmarks.
 
-    A frame is looked at with `pixels` pixels, where faces from 80 pixels on are found; where there is none, and `zoom` is
-    on, once more at twice the size. `min_score` is 0 for the detector as trained; -0.3 finds more, false ones too.
+    A frame is looked at with `pixels` pixels, of which a face must have 80 across; where there is none, once more `zoom`
+    times as large, unless `zoom` is 1. A lower `min_score` finds more faces, false ones too.
     """
 
     paper = ("Dalal and Triggs, Histograms of Oriented Gradients for Human Detection, 2005; "
@@ -117,14 +116,14 @@ class DlibHOGDetector(_DlibDetector):
 class DlibCNNDetector(_DlibDetector):
     """Faces by dlib's convolutional max-margin detector, turned and partly covered ones too; 68 landmarks.
 
-    Takes about a second a frame on a CPU. Options as for `dlib-hog`; `model` is the detector's file.
+    Takes a second a frame on a CPU, and four where nothing is found. Options as for `dlib-hog`; `model` is the detector's file.
     """
 
     paper = ("King, Max-Margin Object Detection, 2015, arXiv:1502.00046; "
              "Kazemi and Sullivan, One Millisecond Face Alignment with an Ensemble of Regression Trees, 2014")
     licence = "BSL-1.0 (dlib), CC0 (detector); the landmark model is not for commercial use (trained on iBUG 300-W)"
 
-    def __init__(self, *, pixels: int = 240_000, min_score: float = 0.1, zoom: bool = True, model: str | None = None,
+    def __init__(self, *, pixels: int = 240_000, min_score: float = 0.1, zoom: float = 2.0, model: str | None = None,
                  landmark_model: str | None = None, identity_model: str | None = None):
         super().__init__(pixels=pixels, min_score=min_score, zoom=zoom, landmark_model=landmark_model,
                          identity_model=identity_model)

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fctfg.errors import FctfgError
+from fctfg.faces import PROFILES, find_profile
+from fctfg.faces.profiles import Measures
+
+EVERY = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+MOUTH = slice(48, 68)
+
+
+def inside(profile, points: np.ndarray) -> np.ndarray:
+    """`points` (68, 2) of a frame in the unit square of their own crop."""
+    matrix = profile.matrices(points[None])[0]
+    return np.linalg.solve(matrix[:, :2], (points - matrix[:, 2]).T).T
+
+
+def turned(points: np.ndarray, degrees: float) -> np.ndarray:
+    angle = np.radians(degrees)
+    return points @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+
+
+def test_an_unknown_profile_suggests_the_nearest():
+    with pytest.raises(FctfgError, match="No crop profile called 'wav2lips'. Did you mean 'wav2lip'. There are: face, wav2lip."):
+        find_profile("wav2lips")
+
+
+@EVERY
+def test_a_crop_moves_and_grows_with_the_face(profile, face):
+    matrix = profile.matrices(face[None])[0]
+    moved = profile.matrices((70 * face + [310, 220])[None])[0]
+    assert moved.dtype == np.float64
+    np.testing.assert_allclose(moved[:, :2], 70 * matrix[:, :2], atol=1e-9)
+    np.testing.assert_allclose(moved[:, 2], 70 * matrix[:, 2] + [310, 220], atol=1e-9)
+
+
+@EVERY
+def test_each_frame_is_cut_as_if_it_were_alone(profile, face, open_mouth):
+    frames = np.stack([50 * turned(open_mouth(face, 0.1 * t), 3 * t) + [10 * t, -t] for t in range(6)])
+    alone = [profile.matrices(frame[None])[0] for frame in frames]
+    np.testing.assert_allclose(profile.matrices(frames), alone, atol=1e-9)
+
+
+@EVERY
+def test_a_crop_does_not_pump_with_the_mouth(profile, face, open_mouth):
+    mouths = 80 * np.stack([open_mouth(face, by) for by in (0, 0.2, 0.6)])
+    matrices = profile.matrices(mouths)
+    np.testing.assert_allclose(matrices, matrices[:1].repeat(3, 0), atol=1e-9)
+
+
+@EVERY
+@pytest.mark.parametrize("degrees", [-20, 0, 20])
+def test_the_face_fills_its_crop(profile, degrees, face):
+    points = inside(profile, turned(face, degrees))
+    assert (points > -0.03).all() and (points < 1.03).all()
+
+
+def test_the_lower_half_holds_the_whole_mouth_and_no_eyes(face, open_mouth):
+    profile = find_profile("wav2lip")
+    for degrees in (-15, 0, 15):
+        for by in (0, 0.3, 0.6):
+            points = inside(profile, turned(open_mouth(face, by), degrees))
+            assert points[MOUTH, 1].min() > 0.52 and points[MOUTH, 1].max() < 1
+            assert points[36:48, 1].max() < 0.5
+
+
+def test_the_tight_box_goes_from_jaw_to_jaw(face):
+    points = inside(find_profile("wav2lip"), face)
+    np.testing.assert_allclose([points[:17, 0].min(), points[:17, 0].max()], [0, 1], atol=1e-9)
+    assert 0.9 < points[8, 1] < 0.98, "the chin, with some room below"
+
+
+def test_the_square_leaves_room_for_the_jaw(face, open_mouth):
+    profile = find_profile("face")
+    matrix = profile.matrices(face[None])[0]
+    assert matrix[0, 0] == matrix[1, 1]
+    assert inside(profile, open_mouth(face, 0.5))[8, 1] < 1
+
+
+@EVERY
+@pytest.mark.parametrize("size", [16, 96, 256])
+def test_masks_fade_to_nothing_at_the_border(profile, size):
+    mask = profile.mask(size)
+    assert mask.shape == (size, size) and mask.dtype == np.float32
+    assert mask.max() == 1 and mask.min() == 0
+    assert not mask[[0, -1]].any() and not mask[:, [0, -1]].any()
+    assert np.abs(np.diff(mask, axis=0)).max() < 16 / size and np.abs(np.diff(mask, axis=1)).max() < 16 / size
+
+
+def test_wav2lip_keeps_the_upper_face_and_draws_the_whole_mouth(face, open_mouth):
+    profile = find_profile("wav2lip")
+    mask = profile.mask(96)
+    assert not mask[:46].any()
+    for by in (0, 0.3):
+        columns, rows = (96 * inside(profile, open_mouth(face, by))[MOUTH]).astype(int).T
+        assert mask[rows, columns].min() > 0.9
+
+
+def test_measures_go_there_and_back(face):
+    frames = np.stack([40 * turned(face, 25) + 100, face])
+    measures = Measures.of(frames)
+    np.testing.assert_allclose(measures.unit[0], 40 * measures.unit[1])
+    np.testing.assert_allclose(measures.turned(frames)[0], measures.turned(frames)[1], atol=1e-9)
+    np.testing.assert_allclose(measures.frame(measures.turned(frames)), frames, atol=1e-9)
