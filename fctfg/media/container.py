@@ -13,8 +13,8 @@ from ..errors import BadMedia
 from .files import existing_file
 from .picture import is_heif, is_picture
 
-STANDARD_RATES = tuple(Fraction(rate) for rate in (10, 12, 15, Fraction(24_000, 1001), 24, 25, Fraction(30_000, 1001), 30, 48,
-                                                   50, Fraction(60_000, 1001), 60, 100, Fraction(120_000, 1001), 120, 240))
+STANDARD_RATES = (*map(Fraction, (10, 12, 15, 24, 25, 30, 48, 50, 60, 100, 120, 240)),
+                  *(Fraction(thousands * 1000, 1001) for thousands in (24, 30, 60, 120)))
 
 # How many packets are looked at to tell a constant rate from a varying one: four seconds, a few megabytes.
 WINDOW = 100
@@ -71,15 +71,15 @@ def open_media(path: str | os.PathLike):
     if is_heif(path):
         raise BadMedia(f"{path} is a HEIC or AVIF picture, not a video or sound; save a picture as JPEG or PNG.")
     try:
-        # The prefix and the whitelist keep odd names from being read as addresses, and playlists from reaching the network.
-        container = av.open(f"file:{path}", metadata_errors="replace", container_options={"protocol_whitelist": "file"})
+        # The prefix keeps odd names from being addresses. From a file, FFmpeg follows no playlist into the network.
+        container = av.open(f"file:{path}", metadata_errors="replace")
     except av.FFmpegError:
         raise BadMedia(_not_media(path)) from None
     kind = container.format.name
     if kind in NOT_MEDIA or kind == "image2" or kind.endswith("_pipe"):
         container.close()
         raise BadMedia(_not_media(path) if kind in NOT_MEDIA else
-                       f"{path} is a picture, not a video or sound, and damaged or of a rare kind; save it as JPEG or PNG.")
+                       f"{path} is a picture, not a video or sound, and damaged or of a rare kind; save it as JPEG.")
     return container
 
 
@@ -87,7 +87,7 @@ def _not_media(path) -> str:
     with open(path, "rb") as file:
         head = file.read(12)
     if head[4:8] == b"ftyp" or head[:4] == b"\x1aE\xdf\xa3":
-        return f"{path} is a video file that was cut short or damaged before it could be indexed; copy or download it again."
+        return f"{path} is a video that was cut short or damaged before it could be indexed; copy or download it again."
     return f"{path} is neither a video nor a sound; files such as .mp4, .mov, .webm, .wav and .mp3 are."
 
 
@@ -119,8 +119,8 @@ def probe_video(path: str | os.PathLike) -> VideoInfo:
     with open_media(path) as container:
         stream = video_stream(container)
         if stream is None:
-            raise BadMedia(f"{path} holds {'sound but ' if container.streams.audio else ''}no video that can be decoded; "
-                           "a .mp4, .mov or .webm would do.")
+            what = "sound but no" if container.streams.audio else "no"
+            raise BadMedia(f"{path} holds {what} video that can be decoded; a .mp4, .mov or .webm would do.")
         seconds = _stated_seconds(container, stream)
         frame, stamps, packets = _look_at_first(container, stream, count_all=seconds is None)
         if frame is None:
@@ -148,7 +148,7 @@ def _stated_seconds(container, stream) -> float | None:
 
 
 def _look_at_first(container, stream, count_all: bool):
-    """The first frame; when the first packets are shown, in ticks and in order; and how many there are, with `count_all`."""
+    """The first frame; when the first packets are shown, in ordered ticks; how many there are, with `count_all`."""
     import av
 
     frame, stamps, packets = None, [], 0
@@ -173,8 +173,8 @@ def _look_at_first(container, stream, count_all: bool):
 def _own_rate(stream, stamps: list[int]) -> tuple[Fraction, bool]:
     """The frame rate, and whether it is constant.
 
-    The average that containers state is off where the last frame's length is missing or frames were dropped, so regular time
-    stamps have the say, and the stated numbers serve to name the same rate exactly.
+    The average that containers state is off where the last frame's length is missing or frames were dropped, so regular
+    time stamps have the say, and the stated numbers serve to name the same rate exactly.
     """
     # Frames that reordering puts before the last packets read are not there yet.
     steps = np.diff(stamps if len(stamps) < WINDOW else stamps[:WINDOW - 16]) * float(stream.time_base)
@@ -221,9 +221,9 @@ def square_size(stream, frame) -> tuple[int, int]:
 class Clock:
     """Seconds since `start` at which frames or packets begin, mending time stamps that are missing or leap.
 
-    `start` is in seconds of the container's clock, None for the first time stamp. `length` is how long the file claims to be:
-    a frame far beyond it, or far before the one that came last, is taken to follow the one that came last, and so are those
-    after it.
+    `start` is in seconds of the container's clock, None for the first time stamp. `length` is how long the file claims
+    to be: a frame far beyond it, or far before the one that came last, is taken to follow the one that came last, and
+    so are those after it.
     """
 
     def __init__(self, start: float | None, length: float | None):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import BadMedia
@@ -29,7 +30,7 @@ def existing_file(path: str | os.PathLike) -> Path:
 
 
 class NewFile:
-    """A file that appears under its name only when it is whole. Write to `temporary`, in the same folder; leave the block.
+    """A file that appears under its name only when it is whole. The block writes to `temporary`, in the same folder.
 
     An exception, KeyboardInterrupt included, removes what was written and keeps an older file of that name.
 
@@ -44,22 +45,30 @@ class NewFile:
             raise BadMedia(f"{self.path} cannot be written: there is no folder {self.path.parent}; make it first.")
         if self.path.is_dir():
             raise BadMedia(f"{self.path} cannot be written: it is a folder; name a file in it.")
-        try:
+        with self.refusing():
             self.temporary.touch()
-        except OSError as error:
-            raise self.refusal(error) from None
 
-    def refusal(self, error: OSError) -> BadMedia:
-        """The one-line error for a write that failed."""
-        return BadMedia(f"{self.path} cannot be written: {error.strerror}. Choose another folder or make room.")
+    @contextmanager
+    def refusing(self):
+        """Failures of the disk inside this block become one line.
+
+        Raises:
+            BadMedia: no room, no permission.
+        """
+        try:
+            yield
+        except OSError as error:
+            reason = f"{error.strerror}. Choose another folder or make room."
+            raise BadMedia(f"{self.path} cannot be written: {reason}") from None
 
     def keep(self) -> None:
         """Give the file its name."""
         try:
-            os.replace(self.temporary, self.path)
-        except OSError as error:
+            with self.refusing():
+                os.replace(self.temporary, self.path)
+        except BadMedia:
             self.discard()
-            raise self.refusal(error) from None
+            raise
 
     def discard(self) -> None:
         """Remove what was written."""
@@ -71,7 +80,8 @@ class NewFile:
     def __exit__(self, kind, error, traceback) -> None:
         if error is None:
             self.keep()
-        else:
-            self.discard()
-            if isinstance(error, OSError):
-                raise self.refusal(error) from None
+            return
+        self.discard()
+        if isinstance(error, OSError):
+            with self.refusing():
+                raise error

@@ -51,7 +51,7 @@ def read_picture(path: str | os.PathLike) -> np.ndarray:
             return np.array(_to_rgb(ImageOps.exif_transpose(picture)))
     except UnidentifiedImageError:
         if is_heif(path):
-            raise BadMedia(f"{path} is a HEIC or AVIF picture, which cannot be read here; save it as JPEG or PNG.") from None
+            raise BadMedia(f"{path} is a HEIC or AVIF picture, which cannot be read here; save it as JPEG.") from None
         raise BadMedia(f"{path} is not a picture that can be read; JPEG, PNG, WebP, BMP, GIF and TIFF can.") from None
     except Image.DecompressionBombError:
         raise BadMedia(f"{path} has too many pixels for a picture; make it smaller.") from None

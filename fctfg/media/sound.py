@@ -12,8 +12,7 @@ from ..errors import BadMedia
 from .container import Clock, decoded, open_media, probe_video, sound_stream, video_stream
 from .files import NewFile
 
-# Seconds by which time stamps may stray from the count of samples before they are believed: containers round, and players
-# let pass what is shorter.
+# Seconds by which time stamps may stray from the count of samples before they are believed: containers round.
 SLACK = 0.03
 
 
@@ -21,7 +20,7 @@ def read_sound(path: str | os.PathLike, sample_rate: int = 16_000) -> np.ndarray
     """The sound (S,) float32 of a sound file or a video, mixed to mono.
 
     Sample 0 is heard when the video's first frame is shown: sound that begins later follows silence, sound that begins
-    earlier is cut. Gaps and what cannot be decoded are silent. The channels are averaged, so nothing goes beyond [-1, 1].
+    earlier is cut. Gaps and what cannot be decoded are silent. Stereo is averaged, and no mix goes beyond [-1, 1].
 
     Raises:
         BadMedia: it is missing, empty, not media, or has no sound.
@@ -45,7 +44,7 @@ class Sound:
         self.stream = sound_stream(self.container)
         if self.stream is None:
             self.container.close()
-            raise BadMedia(f"{path} has no sound. Name a file that has some: a .wav, .mp3 or .m4a, or a video with sound.")
+            raise BadMedia(f"{path} has no sound. Name a file that has some, such as a .wav, a .mp3 or another video.")
         self.start = self._first_frame_shown()
 
     def __enter__(self) -> Sound:
@@ -88,7 +87,7 @@ class Sound:
                 reached += fresh.shape[1]
 
     def _placed(self, sample_rate: int, layout: str) -> Iterator[tuple[int, np.ndarray]]:
-        """The sample at which each resampled piece (C, n) int32 belongs, which may be before 0 or overlap; and the piece."""
+        """The sample at which each piece belongs, which may be before 0 or overlap; and the piece (C, n) int32."""
         clock, stretch, setup, due = Clock(self.start, self.length), None, None, 0.0
         for frame in decoded(self.container, self.stream):
             if frame is None:

@@ -9,23 +9,23 @@ from math import ceil
 
 import numpy as np
 
-from ..errors import BadMedia
 from .container import Clock, decoded, open_media, probe_video, square_size, turn, video_stream
 
 # FFmpeg's numbers, which PyAV takes as they are.
 FULL_RANGE, LIMITED_RANGE = 2, 1
 BT709, BT601 = 1, 5
+POINT, BICUBIC, FULL_CHROMA, ACCURATE = 0x10, 0x4, 0x2000, 0x40000
+
 INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 """Formats that tell exactly where each key frame is, and when it is shown."""
-POINT, BICUBIC, FULL_CHROMA, ACCURATE = 0x10, 0x4, 0x2000, 0x40000
 
 
 def read_video(path: str | os.PathLike, frame_rate: Fraction | None = None, start: int = 0) -> VideoFrames:
     """The frames (H, W, 3) uint8 RGB of a video, upright, at a constant rate, one after the other.
 
-    With `frame_rate`, frame k is what is on screen k / frame_rate seconds after the first frame appeared. Without, the file's
-    own rate is kept: regular frames come out one for one, varying ones each at the nearest moment. Either way there are
-    round(duration * rate) of them. The first `start` of them are left out, and as far as possible not decoded.
+    With `frame_rate`, frame k is what is on screen k / frame_rate seconds after the first frame appeared. Without, the
+    file's own rate is kept: regular frames come out one for one, varying ones each at the nearest moment. Either way
+    there are round(duration * rate) of them. The first `start` are left out, and as far as possible not decoded.
 
     Raises:
         BadMedia: it is missing, empty, damaged, or not a video but a picture, a sound, a text.
@@ -54,8 +54,8 @@ class VideoFrames(Iterator[np.ndarray]):
 
     def _read(self) -> Iterator[np.ndarray]:
         rate = float(self.frame_rate)
-        # Time stamps are rounded, to a millisecond in some containers. At its own rate a frame that is late by some jitter
-        # is still the one that belongs there.
+        # Time stamps are rounded, to a millisecond in some containers. At the file's own rate, a frame that comes
+        # somewhat late is still the one that belongs there.
         slack = 0.5 / rate if self.frame_rate == self.info.frame_rate else 1e-3
         with open_media(self.path) as container:
             stream = video_stream(container)
@@ -71,9 +71,8 @@ class VideoFrames(Iterator[np.ndarray]):
                     yield from _repeated(paint, held, following - place)
                     place = following
                 held = frame
-            if held is None:
-                raise BadMedia(f"No frame of {self.path} can be decoded; it is damaged, copy or download it again.")
-            yield from _repeated(paint, held, max(1, round(end * rate)) - place)
+            if held is not None:
+                yield from _repeated(paint, held, max(1, round(end * rate)) - place)
 
     def _timed(self, container, stream) -> Iterator[tuple]:
         """Decoded frames, when each begins, and when it ends if none follows."""
@@ -88,9 +87,10 @@ class VideoFrames(Iterator[np.ndarray]):
             begin = clock.time(frame.time, usual)
             yield frame, begin, begin + (stated or usual)
         if clock.now < self.info.duration - max(0.5, 0.02 * self.info.duration):
-            self.problem = f"{self.path} ends after {clock.now:.2f} of {self.info.duration:.2f} seconds; it was cut short."
+            stated = f"{self.info.duration:.2f} seconds"
+            self.problem = f"{self.path} ends after {clock.now:.2f} of {stated}; it was cut short."
         elif lost:
-            self.problem = f"{self.path} is damaged: {lost} piece{'s' if lost > 1 else ''} of the video could not be decoded."
+            self.problem = f"{self.path} is damaged: {lost} of its pieces could not be decoded."
 
 
 def _repeated(paint: Painter, frame, times: int) -> Iterator[np.ndarray]:
@@ -105,8 +105,8 @@ def _repeated(paint: Painter, frame, times: int) -> Iterator[np.ndarray]:
 class Painter:
     """Turns decoded frames of one stream into RGB: (H, W, 3) uint8, upright, square pixels, exact to rounding.
 
-    Where pixels share their colour they all get it, as `VideoWriter` takes it from all of them: what is read and written
-    unchanged keeps its colours.
+    Where pixels share their colour they all get it, as `VideoWriter` takes it from all of them: what is read and
+    written unchanged keeps its colours.
     """
 
     def __init__(self, stream):
@@ -128,9 +128,9 @@ class Painter:
         scaled = (frame.width, frame.height) != self._size
         matrix = _matrix(frame)
         rgb = self._reformatter.reformat(
-            frame, *self._size, format="rgb24", src_colorspace=matrix, src_color_range=_range(frame), dst_color_range=FULL_RANGE,
-            # RGB has none, but PyAV before 17 passes nothing on where both are the same.
-            dst_colorspace=BT601 if matrix == BT709 else BT709,
+            frame, *self._size, format="rgb24", src_colorspace=matrix, src_color_range=_range(frame),
+            # RGB has no matrix, but PyAV before 17 passes nothing on where both are the same.
+            dst_colorspace=BT601 if matrix == BT709 else BT709, dst_color_range=FULL_RANGE,
             # FFmpeg's fast way is off by up to three levels, and darker on the whole.
             interpolation=(BICUBIC if scaled else POINT) | FULL_CHROMA | ACCURATE)
         return rgb.to_ndarray()
@@ -142,7 +142,8 @@ class Painter:
         kind = (frame.width, frame.height, frame.format.name)
         if kind != self._fits:
             self._graph, self._fits = av.filter.Graph(), kind
-            last = self._graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000))
+            last = self._graph.add_buffer(width=frame.width, height=frame.height, format=frame.format,
+                                          time_base=Fraction(1, 1000))
             for step in filter(None, ["setparams=chroma_location=center", *self._filters.split(","), "buffersink"]):
                 name, _, options = step.partition("=")
                 before, last = last, self._graph.add(name, options or None)
@@ -155,7 +156,7 @@ class Painter:
 
 
 def _matrix(frame) -> int:
-    """How brightness and colour were taken apart; where the file does not say, large pictures are BT.709, small BT.601."""
+    """How brightness and colour were taken apart. Where the file does not say, it is BT.709 for large pictures."""
     unspecified, rgb = 2, 0
     if frame.colorspace in (unspecified, rgb):
         return BT709 if max(frame.width, frame.height) > 1024 else BT601

@@ -32,12 +32,13 @@ class VideoWriter:
         with VideoWriter("out.mp4", 640, 360, Fraction(30000, 1001), sound="speech.wav") as writer:
             writer.write(frame)
 
-    The file appears when the block is left; an exception leaves nothing behind. An odd width or height gets one more column or
-    row, a copy of the last. Frame k is shown at exactly k / frame_rate.
+    The file appears when the block is left; an exception leaves nothing behind. An odd width or height gets one more
+    column or row, a copy of the last. Frame k is shown at exactly k / frame_rate.
 
-    `sound` is a sound file or a video: its sound from the moment of its first frame on, at its own sample rate and channels.
-    AAC is copied as it is, everything else becomes AAC. It lasts `duration` seconds, or as long as the frames do, or as it has.
-    `metadata` are tags that `probe_video` reads back. A lower `crf` is a better picture; 18 looks like the source.
+    `sound` is a sound file or a video: its sound from the moment of its first frame on, at its own sample rate and
+    channels. AAC is copied as it is, everything else becomes AAC. It is cut after `duration` seconds, or where the
+    frames end. `metadata` are tags that `probe_video` reads back. A lower `crf` is a better picture; 18 looks like the
+    source.
 
     Raises:
         BadMedia: the name or its folder will not do, the disk is full, or `sound` has no sound.
@@ -74,7 +75,6 @@ class VideoWriter:
         self._video = self._container.add_stream("libx264", rate=self.frame_rate, options=options)
         self._video.width, self._video.height = self.width + self.width % 2, self.height + self.height % 2
         self._video.pix_fmt = "yuv420p"
-        self._video.time_base = self._video.codec_context.time_base = 1 / self.frame_rate
         self._video.thread_type = "FRAME"
         self._video.codec_context.gop_size = max(1, round(2 * self.frame_rate))
         # Large pictures are BT.709 and small ones BT.601 where a player does not look; the tag tells those that do.
@@ -91,8 +91,11 @@ class VideoWriter:
         """Append one frame (height, width, 3) uint8 RGB."""
         import av
 
+        if self._container is None:
+            raise ValueError(f"{self._file.path} is finished; no frame can be added")
         if frame.shape != (self.height, self.width, 3) or frame.dtype != np.uint8:
-            raise ValueError(f"the video takes frames ({self.height}, {self.width}, 3) uint8, not {frame.shape} {frame.dtype}")
+            wanted = f"({self.height}, {self.width}, 3) uint8"
+            raise ValueError(f"the video takes frames {wanted}, not {frame.shape} {frame.dtype}")
         if self.height % 2 or self.width % 2:
             frame = np.pad(frame, ((0, self.height % 2), (0, self.width % 2), (0, 0)), mode="edge")
         picture = self._reformatter.reformat(
@@ -109,14 +112,14 @@ class VideoWriter:
             self._mux(self._track.until(until if self.duration is None else min(until, self.duration)))
 
     def _mux(self, packets) -> None:
-        try:
+        with self._file.refusing():
             for packet in packets:
                 self._container.mux(packet)
-        except OSError as error:
-            raise self._file.refusal(error) from None
 
     def close(self) -> None:
         """Write what is left and give the file its name."""
+        if self._container is None:
+            return
         try:
             if not self.num_frames:
                 raise BadMedia(f"{self._file.path} cannot be written: it has no frames.")
@@ -125,12 +128,8 @@ class VideoWriter:
                 self._mux(self._track.until(length if self.duration is None else self.duration))
                 self._mux(self._track.end())
             self._mux(self._video.encode(None))
-            try:
-                self._container.close()
-            except OSError as error:
-                raise self._file.refusal(error) from None
-            if self._sound is not None:
-                self._sound.close()
+            with self._file.refusing():
+                self._release()
         except BaseException:
             self.discard()
             raise
@@ -138,15 +137,22 @@ class VideoWriter:
 
     def discard(self) -> None:
         """Stop, and remove what was written."""
-        if self._sound is not None:
-            self._sound.close()
         try:
-            if self._container is not None:
-                self._container.close()
-        except Exception:  # half a video cannot be finished; it goes away
+            self._release()
+        except Exception:  # half a video need not be finished
             pass
         if self._file is not None:
             self._file.discard()
+
+    def _release(self) -> None:
+        """Let go of the files; the container writes its index."""
+        container, self._container = self._container, None
+        try:
+            if container is not None:
+                container.close()
+        finally:
+            if self._sound is not None:
+                self._sound.close()
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -206,7 +212,7 @@ class CopiedSound:
 
 
 class EncodedSound:
-    """Sound of any kind, encoded as AAC at its own rate, or at the next that AAC knows, in its own channels or stereo."""
+    """Sound of any kind as AAC, at its own rate or the next that AAC knows, in its own channels or stereo."""
 
     def __init__(self, sound: Sound, container):
         context = sound.stream.codec_context
