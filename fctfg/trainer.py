@@ -17,7 +17,7 @@ from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_lis
 from torch import Tensor, nn
 
 from . import registry
-from .data import clip_loader, make_dataset
+from .data import ClipWindows, clip_loader, make_dataset
 from .errors import BadData, BadRun, BadWeights, TrainingFailed
 from .interfaces import Clip, Critic, Output, Task
 from .model import TalkingFace, build_model, check_pair
@@ -41,7 +41,7 @@ def train(recipe: Recipe, data: str | Path, *, run: Run | None = None, out: str 
         registry.build("task", stage.task.name, **stage.task.options)
     losses = build_losses(recipe)
     model = build_model(recipe)
-    make_dataset(data, recipe, "train", (0.0, 0.0), recipe.seed)
+    make_dataset(data, recipe)
     started = [start(model, losses, recipe, path) for path in start_from]
     accelerator = accelerator_for(recipe.precision, device)
     resume = run is not None
@@ -312,19 +312,20 @@ class Trainer:
                 self.say(advice)
 
     def _batches(self, stage: Stage) -> Iterator[Clip]:
-        dataset = make_dataset(self.data, self.recipe, "train", self.context, self.recipe.seed)
-        loader = clip_loader(dataset, stage.batch or self.recipe.batch, first=self.position, workers=self.workers,
-                             rank=self.accelerator.process_index, processes=self.accelerator.num_processes)
-        for clip in loader:
-            yield clip.to(self.device, non_blocking=True)
+        dataset = make_dataset(self.data, self.recipe, "train", self.context)
+        if not self.stage_step:
+            for note in dataset.notes:
+                self.say(note)
+        return self._load_clips(dataset, stage, first=self.position, workers=self.workers)
 
     def _held_out(self, stage: Stage) -> Iterator[Clip]:
         """The same clips each time."""
-        dataset = make_dataset(self.data, self.recipe, "held-out", self.context, self.recipe.seed)
-        loader = clip_loader(dataset, stage.batch or self.recipe.batch, first=0, workers=0,
-                             rank=self.accelerator.process_index, processes=self.accelerator.num_processes)
-        for clip in islice(loader, self.recipe.evaluate_batches):
-            yield clip.to(self.device, non_blocking=True)
+        dataset = make_dataset(self.data, self.recipe, "held-out", self.context)
+        return self._load_clips(dataset, stage, workers=0, batches=self.recipe.evaluate_batches)
+
+    def _load_clips(self, dataset: ClipWindows, stage: Stage, **options) -> Iterator[Clip]:
+        return clip_loader(dataset, stage.batch or self.recipe.batch, rank=self.accelerator.process_index,
+                           processes=self.accelerator.num_processes, device=self.device, **options)
 
     def _wrap(self, stage_model: StageModel, learning: list) -> nn.Module:
         """For many processes and mixed precision. Where nothing learns there are no gradients to bring together."""
