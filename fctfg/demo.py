@@ -63,5 +63,6 @@ def strip(video: Path) -> Image.Image:
         frame, left = Image.fromarray(frame), column * SIDE
         picture.paste(frame.resize((SIDE, SIDE), Image.Resampling.LANCZOS), (left, 0))
         picture.paste(frame.resize((SIDE, close), Image.Resampling.BICUBIC, MOUTH), (left, SIDE))
-        draw.text((left + 6, 4), f"{float(number / info.frame_rate):.2f} s", fill="white", stroke_width=2, stroke_fill="black")
+        time = f"{float(number / info.frame_rate):.2f} s"
+        draw.text((left + 6, 4), time, fill="white", stroke_width=2, stroke_fill="black")
     return picture

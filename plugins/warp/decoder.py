@@ -36,7 +36,8 @@ class WarpDecoder(Decoder):
 
     def forward(self, latent: Latent) -> tuple[Tensor, Tensor]:
         if latent.motion is None:
-            raise BadRecipe("decoder 'warp' moves landmarks from Latent.motion to Latent.codes; fusion 'warp' gives both.")
+            raise BadRecipe("decoder 'warp' moves landmarks from Latent.motion to Latent.codes; fusion 'warp' gives "
+                            "both.")
         inputs = [part.flatten(0, 1).float().split(TOGETHER) for part in (latent.skips[0], latent.motion, latent.codes)]
         with torch.autocast(latent.codes.device.type, enabled=False):  # half precision is too coarse for places
             drawn, alpha = zip(*(warp(*some) for some in zip(*inputs)))
@@ -59,7 +60,8 @@ def warp(picture: Tensor, source: Tensor, target: Tensor) -> tuple[Tensor, Tenso
 
     def read(box: tuple[slice, slice]) -> tuple[Tensor, ...]:
         places = pixels[:, box[0], box[1]]
-        values = F.grid_sample(fields, places.expand(len(fields), -1, -1, -1), padding_mode="border", align_corners=True)
+        everywhere = places.expand(len(fields), -1, -1, -1)
+        values = F.grid_sample(fields, everywhere, padding_mode="border", align_corners=True)
         return places, *values.split((2, 2, 1, 1), dim=1)
 
     # The face below the eyes: skin above and below the mouth's line, blended along it.
@@ -85,7 +87,7 @@ def _look(picture: Tensor, places: Tensor, way: Tensor) -> Tensor:
 
 
 def _change(upper: Tensor, lower: Tensor, size: int) -> Tensor:
-    """How much the picture changes at each knot (M, 1, G, G): not where skin moves by less than a twentieth of a pixel."""
+    """How much the picture changes at each knot (M, 1, G, G): nothing where skin moves by under 0.05 pixels."""
     moved = torch.maximum(upper.norm(dim=1, keepdim=True), lower.norm(dim=1, keepdim=True)) * (size / 2)
     around = F.avg_pool2d(F.max_pool2d(moved, 3, 1, 1), 3, 1, 1, count_include_pad=False)
     return smoothstep((around - 0.05) / 0.4)

@@ -19,8 +19,8 @@ LOOKS = 21
 class WarpVisualEncoder(VisualEncoder):
     """The frames' landmarks as codes, and the frames themselves as the one skip.
 
-    Where the lips are closed, the points of the inner lips are put on the dark line between them, which detectors miss by
-    some pixels. The identity is the mean of the frames' landmarks. No paper, no weights with decoder 'warp'; other
+    Where the lips are closed, the points of the inner lips are put on the dark line between them, which detectors miss
+    by some pixels. The identity is the mean of the frames' landmarks. No paper, no weights with decoder 'warp'; other
     decoders get the codes and skips they ask for through linear layers.
     """
 
@@ -43,7 +43,7 @@ class WarpVisualEncoder(VisualEncoder):
 
 
 def meet_lips(points: Tensor, picture: Tensor) -> Tensor:
-    """Landmarks (M, 68, 2) with the inner lips on the dark line between them, where `picture` (M, 3, H, W) shows them closed."""
+    """Landmarks (M, 68, 2) with the inner lips, where closed, on the dark line that `picture` (M, 3, H, W) shows."""
     frame = FaceFrame.of(points)
     across, down = frame.inside(points)
     gap = (down[:, INNER_LOWER] - down[:, INNER_UPPER])[:, 1:4]
@@ -53,7 +53,7 @@ def meet_lips(points: Tensor, picture: Tensor) -> Tensor:
     rows = [0.5 * (value[:, INNER_UPPER] + value[:, INNER_LOWER]) for value in (across, down)]
     line_across, line_down = (F.interpolate(row[:, None], 17, mode="linear", align_corners=True)[:, 0] for row in rows)
     heights = torch.linspace(-REACH, REACH, LOOKS, device=points.device)
-    places = frame.outside(line_across[:, :, None].expand(-1, -1, LOOKS).flatten(1), (line_down[:, :, None] + heights).flatten(1))
+    places = frame.outside(line_across.repeat_interleave(LOOKS, dim=1), (line_down[:, :, None] + heights).flatten(1))
     light = F.grid_sample(picture.mean(1, keepdim=True), places.unflatten(1, (17, LOOKS)), padding_mode="border",
                           align_corners=False)[:, 0]
     light = F.avg_pool1d(light.transpose(1, 2), 5, 1, 2, count_include_pad=False).transpose(1, 2)

@@ -28,9 +28,9 @@ def lattice(like: Tensor) -> Tensor:
 
 
 def displacements(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The way from each knot to the place in the source that is seen there: (M, 2, G, G) above the mouth's line, and below.
+    """The way from each knot to the place in the source that is seen there, above the mouth's line and below.
 
-    `source` and `target` are landmarks (M, 68, 2).
+    `source` and `target` are landmarks (M, 68, 2); each way is (M, 2, G, G).
     """
     frame = FaceFrame.of(target)
     knots = lattice(source)
@@ -70,7 +70,7 @@ def _held_points(source: Tensor, frame: FaceFrame) -> Tensor:
 
 
 def _freedom(knots: Tensor, target: Tensor, frame: FaceFrame) -> Tensor:
-    """How freely each knot moves (M, G, G, 1): not at all from the nose's bridge upwards, nor at the picture's border."""
+    """How freely each knot moves (M, G, G, 1): not at all above the nose, nor at the picture's border."""
     _, down = frame.inside(knots.reshape(1, -1, 2))
     _, nose = frame.inside(target[:, (28, 33)])
     free = smoothstep((down - nose[:, :1]) / (nose[:, 1:] - nose[:, :1]).clamp_min(0.05)).unflatten(1, knots.shape[:2])

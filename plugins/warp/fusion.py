@@ -28,10 +28,10 @@ PART = 0.06
 class WarpFusion(Fusion):
     """The face's landmarks with lips and jaw where speech puts them: Latent.codes; where they were: Latent.motion.
 
-    Speech is the opening in [0, 1], the width in [-1, 1] and the teeth in [0, 1], as audio encoder 'loudness' gives them;
-    of another, a linear layer makes them. All is measured in mouth widths along the face's own axes, so a small, tilted
-    or turned face moves in kind. A mouth that is open in the source is closed first: what it said is replaced. No paper,
-    no weights.
+    Speech is the opening in [0, 1], the width in [-1, 1] and the teeth in [0, 1], as audio encoder 'loudness' gives
+    them; from that of another, a linear layer makes them. All is measured in mouth widths along the face's own axes, so
+    a small, tilted or turned face moves in kind. A mouth that is open in the source is closed first: what it said is
+    replaced. No paper, no weights.
     """
 
     test_codes = CodeShape(68, 2)
@@ -44,8 +44,8 @@ class WarpFusion(Fusion):
         """
         super().__init__()
         if codes != (68, 2):
-            raise BadRecipe(f"fusion 'warp' moves the 68 landmarks that decoder 'warp' draws from, and this decoder takes "
-                            f"{codes[0]} codes of width {codes[1]}; fusion 'add' takes any.")
+            raise BadRecipe(f"fusion 'warp' moves the 68 landmarks that decoder 'warp' draws from, and this decoder "
+                            f"takes {codes[0]} codes of width {codes[1]}; fusion 'add' takes any.")
         self.strength = strength
         self.hear = nn.Identity() if speech_width == 3 else nn.Linear(speech_width, 3)
         closes = torch.zeros(68, 5)
@@ -69,7 +69,7 @@ class WarpFusion(Fusion):
         return Latent(moved, canonical=face.identity, motion=points, skips=face.skips)
 
     def _close(self, down: Tensor) -> Tensor:
-        """How far down (..., 68) the points lie once the lips meet, the lower one moving most, and the jaw after a wide gap."""
+        """How far down (..., 68) the points lie once the lips meet: the lower one moves most, the jaw little."""
         gap = (down[..., INNER_LOWER] - down[..., INNER_UPPER]).clamp_min(0)
         middle = gap[..., 2:3]
         gap = gap * smoothstep((middle - 0.02) / 0.04)  # the landmarks of closed lips lie a little apart
@@ -84,7 +84,7 @@ class WarpFusion(Fusion):
 
         # The opening is round: highest in the middle, nothing at the corners.
         half = torch.where(across < 0, -across[..., 48:49], across[..., 54:55]).clamp_min(0.05)
-        arch = (1 - (across / half) ** 2).clamp_min(0) ** 0.6
+        arch = (1 - (across / half) ** 2).clamp_min(1e-6) ** 0.6
         lower = DROP * opening + 0.8 * PART * teeth
         upper = LIFT * opening + 0.2 * PART * teeth
         down = down + arch * (self.lower * lower - self.upper * upper) + CHIN * DROP * opening * self.jaw

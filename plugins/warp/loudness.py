@@ -63,7 +63,7 @@ class LoudnessAudioEncoder(AudioEncoder):
         return (shape * (taps / taps.sum())[:, None]).sum(2).to(wave.dtype)
 
     def _looks(self, times: Tensor) -> tuple[Tensor, int]:
-        """The first samples (T, L) of the looks each frame takes over its context, and which of them is at the frame."""
+        """The first samples (T, L) of the looks each frame takes over its context, and which of these is its own."""
         before, after = ((seconds * SAMPLE_RATE - WINDOW // 2) // HOP
                          for seconds in (self.context[0] + self.lead, self.context[1] - self.lead))
         # To the nearest sample; what is rounded up in the whole must not be rounded down in a chunk.
@@ -113,7 +113,8 @@ def _listen(wave: Tensor, starts: Tensor) -> _Heard:
     repeats = (echo / taper)[..., shortest:].amax(-1) / (echo[..., 0] / taper[0]).clamp_min(1e-14)
     return _Heard(voice=band(200, 3500), top=band(4000, 8000), first=band(450, 1000) - band(80, 450),
                   second=band(1600, 3200) - band(600, 1400), tilt=band(4000, 8000) - band(100, 3000),
-                  pitch=smoothstep((repeats - 0.5) / 0.3) * (band(200, 3500) > band(0, 8000) - 30), sound=(pieces != 0).any(-1))
+                  pitch=smoothstep((repeats - 0.5) / 0.3) * (band(200, 3500) > band(0, 8000) - 30),
+                  sound=(pieces != 0).any(-1))
 
 
 def _loudness(heard: _Heard) -> Tensor:

@@ -24,7 +24,7 @@ JAW_SHARE = (0, 0, 0.05, 0.15, 0.35, 0.6, 0.82, 0.95, 1, 0.95, 0.82, 0.6, 0.35, 
 
 @dataclass
 class FaceFrame:
-    """The face's own axes: `across` to the picture's right along eyes and lips, `down` to the chin, from the mouth's middle."""
+    """The face's own axes, from its mouth's middle: `across` to the right along eyes and lips, `down` to the chin."""
 
     origin: Tensor
     """(..., 1, 2)"""

@@ -70,7 +70,8 @@ class Opening:
         away = self.across.abs()
         edges = sum(torch.exp(-((away - edge) / 0.012) ** 2) for edge in TOOTH_EDGES)
         length = TEETH * (1 - 1.2 * away ** 2) - 0.012 * edges
-        teeth = smoothstep((length - self.depth) / 0.022) * smoothstep((self.gap - 0.01) / 0.06) * (1 - self.kept) * side
+        parted = smoothstep((self.gap - 0.01) / 0.06)
+        teeth = smoothstep((length - self.depth) / 0.022) * parted * side * (1 - self.kept)
         ivory = 1.05 * _vivid(skin / skin.amax(1, keepdim=True).clamp_min(0.05), 0.5) * skin.mean(1, keepdim=True)
         lit = (0.5 + 0.5 * smoothstep(self.depth / 0.06)) * (1 - 0.16 * edges) * (0.4 + 0.6 * side)
         return 2 * torch.lerp(colour, ivory * lit, 0.85 * teeth) - 1
@@ -82,9 +83,9 @@ def _vivid(colour: Tensor, times: float) -> Tensor:
 
 
 def face_colours(picture: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The colours of the lips and of the skin beside the nose (M, 3, 1, 1), and how dark pupils and nostrils are (M, 1, 1, 1).
+    """The colours of the lips and of the skin beside the nose (M, 3, 1, 1), and the darkest grey (M, 1, 1, 1).
 
-    All in [0, 1].
+    All in [0, 1]; the grey is that of pupils or nostrils.
     """
     def between(first: tuple[int, ...], second: tuple[int, ...]) -> Tensor:
         places = torch.cat([torch.lerp(points[:, first], points[:, second], part) for part in (0.3, 0.5, 0.7)], dim=1)
