@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--checkpoint")
     parser.add_argument("--detector", default="dlib-hog")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", choices=["fp32", "bf16", "fp16"], help="by default the quickest that is faithful")
+    parser.add_argument("--precision", choices=["fp32", "bf16", "fp16"], help="by default the quickest one")
     parser.add_argument("--batch", type=int)
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
@@ -52,11 +52,13 @@ def main() -> None:
                             detector=options.detector, batch=options.batch) for _ in range(options.runs)]
 
     first = reports[0]
-    print(f"{platform.machine()}, {os.cpu_count()} cores, {device}, {model.precision}; recipe {recipe.name} at {recipe.size} px, "
-          f"batch {first['batch']}; {first['frames_out']} frames {first['width']}x{first['height']} at {first['frame_rate']}")
+    print(f"{platform.machine()}, {os.cpu_count()} cores, {device}, {model.precision}; recipe {recipe.name} at "
+          f"{recipe.size} px, batch {first['batch']}; {first['frames_out']} frames {first['width']}x{first['height']} "
+          f"at {first['frame_rate']}")
     print(f"the model loads in {loaded:.1f} s\n")
     stages = list(first["busy_seconds"])
-    print(f"{'':8}" + "".join(f"{stage:>9}" for stage in stages) + f"{'end to end':>12}{'frames/s':>10}{'real time':>11}")
+    heads = "".join(f"{stage:>9}" for stage in stages)
+    print(f"{'':8}{heads}{'end to end':>12}{'frames/s':>10}{'real time':>11}")
     for number, report in enumerate(reports):
         busy = [1000 * seconds / report["frames_out"] for seconds in report["busy_seconds"].values()]
         wall = 1000 * report["wall_seconds"] / report["frames_out"]

@@ -50,8 +50,8 @@ class Artist:
 
     def __init__(self, model: TalkingFace, wave: np.ndarray, frame_rate: Fraction, device: torch.device, batch: int,
                  person: np.ndarray | None = None, own_reference: bool = True):
-        """`wave` (S,) is the whole sound at 16 kHz. The reference is each frame itself, or `person` (size, size, 3) uint8,
-        or, without one, the first face there is."""
+        """`wave` (S,) is the whole sound at 16 kHz. The reference is each frame itself, or else `person` (size, size,
+        3) uint8, or, without one, the first face there is."""
         self.model = model
         self.wave = wave
         self.frame_rate = frame_rate
@@ -97,12 +97,13 @@ class Artist:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         if tried == 1:
-            raise FctfgError(f"The memory of {self.device} is too small for a single frame; free some, or use --device cpu.")
+            raise FctfgError(f"The memory of {self.device} is too small for a single frame; free some, or use "
+                             "--device cpu.")
         self.batch = tried // 2
         self.notes.append(f"the memory of {self.device} did not hold {tried} frames at once; went on with {self.batch}")
 
     def clip(self, faces: list[Picture]) -> Clip:
-        """The model's view of `faces`: B is 1, T their number, and the sound from as long before as it hears until after."""
+        """The model's view of `faces`: B is 1, T their number; the sound reaches as far as the model hears."""
         frames = self._tensor([picture.crop for picture in faces])
         if not self.own_reference and self._person is None:
             self._person = frames[:, :1]

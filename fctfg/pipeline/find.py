@@ -80,5 +80,6 @@ class Finder:
         if self._saw_somebody:
             return BadMedia(f"{self.footage.path}: {self.speaker.absence()}; --speaker largest takes whoever is there.")
         others = [plugin.name for plugin in registry.plugins("detector") if plugin.name != self.detector]
-        return BadMedia(f"{self.footage.path} has no face that {self.detector} finds; try --detector {' or '.join(others)}, "
-                        f"or a {'picture' if self.footage.is_picture else 'video'} that shows one larger and from the front.")
+        what, where = ("picture", "") if self.footage.is_picture else ("video", f" in {len(self.places)} frames")
+        return BadMedia(f"{self.footage.path} has no face that {self.detector} finds{where}; try --detector "
+                        f"{' or '.join(others)}, or a {what} that shows one larger and from the front.")

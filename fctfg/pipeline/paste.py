@@ -25,11 +25,12 @@ class Paster:
             target = self.canvas or picture
             picture.pixels = target.pixels
             if picture.drawn is not None:
-                picture.pixels = paste(target.pixels, picture.drawn, target.place.matrix, self._mask(picture), self.match_colour)
+                picture.pixels = paste(target.pixels, picture.drawn, target.place.matrix, self._mask(picture),
+                                       self.match_colour)
             yield picture
 
     def _mask(self, picture: Picture) -> np.ndarray:
-        """(h, w): how much of the drawn face is shown where: as much as the model says it changed, else by the profile."""
+        """(h, w): how much of the drawn face is shown: where the model changed it, else as the profile has it."""
         if picture.alpha is not None:
             return picture.alpha
         size = len(picture.drawn)

@@ -34,8 +34,11 @@ class Tally:
         return sum(last - first + 1 for first, last in self.passed)
 
     def stretches(self, frame_rate: Fraction) -> list[dict]:
-        """The stretches that passed through: their first and last frame, and the seconds from when to when they are shown."""
-        return [{"frames": [first, last], "seconds": [round(float(first / frame_rate), 3), round(float((last + 1) / frame_rate), 3)]}
+        """The stretches that passed through: first and last frame, and the seconds from when to when they are shown."""
+        def seconds(number: int) -> float:
+            return round(float(number / frame_rate), 3)
+
+        return [{"frames": [first, last], "seconds": [seconds(first), seconds(last + 1)]}
                 for first, last in self.passed]
 
 

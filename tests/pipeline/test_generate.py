@@ -116,22 +116,23 @@ def test_a_video_is_dubbed_frame_for_frame(dub, video, tmp_path, written):
         assert not changed[:, :8].any() and not changed[-20:].any()
 
     assert json.loads((tmp_path / "out.json").read_text()) == report
-    assert {key: report[key] for key in ("frames_in", "frames_out", "frames_drawn", "frames_passed_through", "frame_rate")} == {
-        "frames_in": 12, "frames_out": 12, "frames_drawn": 12, "frames_passed_through": 0, "frame_rate": "30000/1001"}
+    assert [report[f"frames_{what}"] for what in ("in", "out", "drawn", "passed_through")] == [12, 12, 12, 0]
+    assert report["frame_rate"] == "30000/1001"
     assert list(report["busy_seconds"]) == ["read", "find", "draw", "paste", "encode"]
     assert all(0 < seconds <= report["wall_seconds"] for seconds in report["busy_seconds"].values())
     assert report["warnings"] == [] and report["recipe"] == "tiny"
 
 
 def test_frames_without_a_face_pass_bit_for_bit_and_are_told(dub, tmp_path, written):
-    face = write_video(tmp_path / "away.mp4", footage(12, faceless={0, 1, 7, 8, 9}))
+    face = write_video(tmp_path / "away.mp4", footage(12, faceless={0, 1, 5, 6, 7, 8, 9}))
     written.clear()
     report = dub(face)
     source = frames_of(face)
     same = [i for i, (before, after) in enumerate(zip(source, written)) if np.array_equal(before, after)]
-    assert same == [0, 1, 7, 8, 9]
-    assert report["frames_passed_through"] == 5 and report["frames_drawn"] == 7
-    assert report["passed_through"] == [{"frames": [0, 1], "seconds": [0.0, 0.067]}, {"frames": [7, 9], "seconds": [0.234, 0.334]}]
+    assert same == [0, 1, 5, 6, 7, 8, 9]
+    assert report["frames_passed_through"] == 7 and report["frames_drawn"] == 5
+    assert report["passed_through"] == [{"frames": [0, 1], "seconds": [0.0, 0.067]},
+                                        {"frames": [5, 9], "seconds": [0.167, 0.334]}]
 
 
 @pytest.mark.parametrize(("how", "shown"), [
@@ -172,7 +173,8 @@ def test_the_speaker_is_chosen(dub, tmp_path, written):
     face = astronaut()[:SIDE, 80:80 + SIDE]
     Image.fromarray(np.hstack([face, face])).save(two)
     both = np.asarray(Image.open(two))
-    sides = {"left:1": slice(0, SIDE), "left:2": slice(SIDE, None), "380,130": slice(SIDE, None), "140,130": slice(0, SIDE)}
+    left, right = slice(0, SIDE), slice(SIDE, None)
+    sides = {"left:1": left, "left:2": right, "right:1": right, "380,130": right, "140,130": left}
     for speaker, side in sides.items():
         written.clear()
         dub(two, write_tone(tmp_path / "short.wav", 2), speaker=speaker)
@@ -244,8 +246,9 @@ def failing(*_, **__):
     raise Broken
 
 
-@pytest.mark.parametrize("place", ["fctfg.pipeline.footage.Footage.read", "fctfg.faces.FaceTracker.track", "fctfg.pipeline.find.crop",
-                                   "fctfg.model.TalkingFace.forward", "fctfg.pipeline.paste.paste", "fctfg.media.VideoWriter.write"])
+@pytest.mark.parametrize("place", [
+    "fctfg.pipeline.footage.Footage.read", "fctfg.faces.FaceTracker.track", "fctfg.pipeline.find.crop",
+    "fctfg.model.TalkingFace.forward", "fctfg.pipeline.paste.paste", "fctfg.media.VideoWriter.write"])
 def test_an_error_in_any_stage_ends_all_and_leaves_nothing(dub, tmp_path, monkeypatch, place):
     monkeypatch.setattr(place, failing)
     with pytest.raises(Broken):
