@@ -13,7 +13,7 @@ from .container import Clock, decoded, open_media, probe_video, square_size, tur
 
 # FFmpeg's numbers, which PyAV takes as they are.
 FULL_RANGE, LIMITED_RANGE = 2, 1
-BT709, BT601 = 1, 5
+BT709, BT601, OTHER_MATRICES = 1, 5, {4, 6, 7, 9, 10}
 POINT, BICUBIC, FULL_CHROMA, ACCURATE = 0x10, 0x4, 0x2000, 0x40000
 
 INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
@@ -157,10 +157,9 @@ class Painter:
 
 def _matrix(frame) -> int:
     """How brightness and colour were taken apart. Where the file does not say, it is BT.709 for large pictures."""
-    unspecified, rgb = 2, 0
-    if frame.colorspace in (unspecified, rgb):
-        return BT709 if max(frame.width, frame.height) > 1024 else BT601
-    return frame.colorspace
+    if frame.colorspace in {BT709, BT601, *OTHER_MATRICES}:
+        return frame.colorspace
+    return BT709 if max(frame.width, frame.height) > 1024 else BT601
 
 
 def _range(frame) -> int:
