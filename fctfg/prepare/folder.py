@@ -45,7 +45,7 @@ class Summary:
 
 def prepare(raw_dir: str | Path, out: str | Path, *, crop: str = "wav2lip", size: int | None = None,
             detector: str = "dlib-hog", shard: tuple[int, int] = (1, 1), workers: int | None = None, vocals: bool = False,
-            min_seconds: float = 1.0, max_seconds: float = 20.0, min_face: int = 48,
+            min_seconds: float = 1.0, max_seconds: float = 20.0, min_face: int = 72,
             progress: Callable[[Progress], None] | None = None) -> Summary:
     """Make a prepared folder `out` from the videos below `raw_dir`, and say what is in it.
 

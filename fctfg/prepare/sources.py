@@ -77,8 +77,12 @@ def find_sources(root: Path) -> tuple[list[Source], list[Source]]:
     if not root.is_dir():
         raise BadData(f"{root} is a file; give the folder that holds the videos.")
     sources, others = [], []
-    for folder, inner, files in os.walk(root):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
+    above = {}  # the real folders above each, to see where links go round in a circle
+    for folder, inner, files in os.walk(root, followlinks=True):
+        lineage = above.pop(folder, ()) + (os.path.realpath(folder),)
+        inner[:] = sorted(name for name in inner if not name.startswith(".")
+                          and os.path.realpath(os.path.join(folder, name)) not in lineage)
+        above.update((os.path.join(folder, name), lineage) for name in inner)
         for name in files:
             file = Path(folder, name)
             if name.startswith(".") or not file.is_file():

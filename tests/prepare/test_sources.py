@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from pathlib import Path
@@ -28,6 +29,17 @@ def test_finds_videos_below_the_folder_in_order(tmp_path):
     assert [unicodedata.normalize("NFC", video.path) for video in videos] == ["a.mp4", "b/2 lips.MKV", "b/a/é.webm", "odd"]
     assert sorted(other.path for other in others) == ["b/notes.txt", "sound.wav"]
     assert all(video.file.is_file() for video in videos)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_links_are_followed_but_not_in_circles(tmp_path):
+    touch(tmp_path, "store/talk.mp4", "raw/ben/talk.mp4")
+    (tmp_path / "raw" / "anna").symlink_to(tmp_path / "store")
+    (tmp_path / "raw" / "dora").symlink_to(tmp_path / "store")
+    (tmp_path / "store" / "round").symlink_to(tmp_path / "raw")
+    (tmp_path / "raw" / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    videos, _ = find_sources(tmp_path / "raw")
+    assert [video.path for video in videos] == ["anna/talk.mp4", "ben/talk.mp4", "dora/talk.mp4"]
 
 
 @pytest.mark.parametrize("make, says", [
