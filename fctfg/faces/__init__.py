@@ -11,4 +11,5 @@ from .shots import number_shots
 from .speaker import Speaker
 from .tracker import FaceTracker, TrackedFace
 
-__all__ = ["PROFILES", "CropProfile", "FaceTracker", "Speaker", "TrackedFace", "crop", "find_profile", "number_shots", "paste"]
+__all__ = ["PROFILES", "CropProfile", "FaceTracker", "Speaker", "TrackedFace", "crop", "find_profile",
+           "number_shots", "paste"]

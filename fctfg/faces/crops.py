@@ -37,7 +37,8 @@ def crop(frame: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     return np.array(_sampled(region, way, size, size, "border"))
 
 
-def paste(frame: np.ndarray, drawn: np.ndarray, matrix: np.ndarray, mask: np.ndarray, match_colour: bool = True) -> np.ndarray:
+def paste(frame: np.ndarray, drawn: np.ndarray, matrix: np.ndarray, mask: np.ndarray,
+          match_colour: bool = True) -> np.ndarray:
     """A copy of `frame` (H, W, 3) uint8 with `drawn` blended in where `matrix` (2, 3) lays the unit square.
 
     `drawn` (h, w, 3) is uint8, or float from 0 to 255; `mask` (m, n) in [0, 1] says how much of it counts. Where the
@@ -56,7 +57,8 @@ def paste(frame: np.ndarray, drawn: np.ndarray, matrix: np.ndarray, mask: np.nda
     corners = matrix @ np.array([[left, right, left, right], [top, top, bottom, bottom], [1, 1, 1, 1]])
     first = np.floor(corners.min(1)).clip(0).astype(int)
     last = np.minimum(np.ceil(corners.max(1)).astype(int), (frame.shape[1], frame.shape[0]))
-    placed = (_inside if _is_upright(matrix) else _turned)(picture, soft, matrix, first, last) if (first < last).all() else None
+    place = _inside if _is_upright(matrix) else _turned
+    placed = place(picture, soft, matrix, first, last) if (first < last).all() else None
     if placed:
         picture, soft, (left, top) = placed
         part = pasted[top:top + picture.height, left:left + picture.width]
@@ -72,10 +74,8 @@ def _matched(drawn: np.ndarray, shown: np.ndarray, mask: np.ndarray) -> np.ndarr
     Both are compared where the mask lets the frame through, and the less, the more they differ. That rests on a hundred
     cells and more, so that it does not flicker.
     """
-    cells = [np.asarray(Image.fromarray(_to_bytes(picture)).resize((GRID, GRID), Image.Resampling.LANCZOS, reducing_gap=2.0),
-                        np.float32) for picture in (drawn, 255.0 * mask)]
-    ours, seen = cells[0].reshape(-1, 3), 1 - cells[1].reshape(-1) / 255
-    theirs = shown.reshape(-1, 3).astype(np.float32)
+    ours, drawn_there, theirs = _cells(drawn), _cells(255.0 * mask), _cells(shown)
+    seen = 1 - drawn_there[:, 0] / 255
     if seen.sum() < GRID:
         return drawn
     weight, away = seen, theirs - ours
@@ -88,14 +88,21 @@ def _matched(drawn: np.ndarray, shown: np.ndarray, mask: np.ndarray) -> np.ndarr
     return (drawn - middle) * np.clip(spread, 1 / CONTRAST, CONTRAST) + wanted
 
 
+def _cells(picture: np.ndarray) -> np.ndarray:
+    """The mean colours of `picture` (h, w, 3) or (h, w) in GRID x GRID cells: (GRID * GRID, 3 or 1)."""
+    small = Image.fromarray(_to_bytes(picture)).resize((GRID, GRID), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return np.asarray(small, np.float32).reshape(GRID * GRID, -1)
+
+
 def _inside(picture: Image.Image, soft: Image.Image, matrix: np.ndarray, first: np.ndarray, last: np.ndarray):
-    """`picture` and mask `soft` scaled to those of the pixels from `first` to `last` that lie wholly in an upright crop."""
+    """`picture` and mask `soft` as the pixels from `first` to `last` show them that lie wholly in an upright crop."""
     low, high = np.array(_edges(matrix)).reshape(2, 2)
     first, last = np.maximum(first, np.ceil(low).astype(int)), np.minimum(last, np.floor(high).astype(int))
     if (last <= first).any():
         return None
     part = (np.array([first, last]) - low) / (high - low)
-    return *(image.resize(tuple((last - first).tolist()), method, tuple((part * image.size).clip(0, image.size).ravel()))
+    size = tuple((last - first).tolist())
+    return *(image.resize(size, method, tuple((part * image.size).clip(0, image.size).ravel()))
              for image, method in ((picture, Image.Resampling.LANCZOS), (soft, Image.Resampling.BILINEAR))), first
 
 
@@ -111,7 +118,7 @@ def _turned(picture: Image.Image, soft: Image.Image, matrix: np.ndarray, first: 
 
 
 def _sampled(image: Image.Image, way: np.ndarray, width: int, height: int, outside: str) -> Image.Image:
-    """What each pixel of a picture of `width` x `height` finds where `way` (3, 3) leads it in `image`, by cubic interpolation.
+    """A picture of `width` x `height` whose pixels are what `image` shows where `way` (3, 3) leads, interpolated.
 
     Pillow could do it, but rounds down, which darkens.
     """
@@ -153,7 +160,7 @@ def _region(frame: np.ndarray, left: float, top: float, right: float, bottom: fl
 
 
 def _shrunk(image: Image.Image, pixel: float) -> tuple[Image.Image, float, float]:
-    """`image` small enough to be sampled every `pixel` pixels, where that is more than one; and its scale across and down."""
+    """`image` made small enough to be sampled every `pixel` pixels, if that is over 1; and its scale across and down."""
     if pixel <= 1:
         return image, 1.0, 1.0
     size = tuple(max(1, round(side / pixel)) for side in image.size)

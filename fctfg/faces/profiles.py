@@ -43,10 +43,11 @@ class Measures:
         return cls(middle, np.maximum(np.sqrt(np.square(away).sum(-1).mean(-1)), 1e-6) / SPREAD, right)
 
     def turned(self, points: np.ndarray) -> np.ndarray:
-        """`points` (T, P, 2) of the frame seen from the middle, with the eyes level: x to the right, y down, in units."""
+        """`points` (T, P, 2) of the frame from the middle, the eyes being level: x to the right, y down, in units."""
         away = points - self.middle[:, None]
         x, y = self.right[:, None, 0], self.right[:, None, 1]
-        return np.stack([away[..., 0] * x + away[..., 1] * y, away[..., 1] * x - away[..., 0] * y], axis=-1) / self.unit[:, None, None]
+        level = np.stack([away[..., 0] * x + away[..., 1] * y, away[..., 1] * x - away[..., 0] * y], axis=-1)
+        return level / self.unit[:, None, None]
 
     def frame(self, points: np.ndarray) -> np.ndarray:
         """The inverse of `turned`."""
@@ -69,7 +70,7 @@ class Fade:
         """(size, size) float32 in [0, 1]; 0 along the border."""
         place = (np.arange(size) + 0.5) / size
         x, y = (np.maximum(np.maximum((low - place) / (low - first), (place - high) / (last - high)), 0)
-                for low, first, high, last in ((self.inner[i], self.outer[i], self.inner[i + 2], self.outer[i + 2]) for i in (0, 1)))
+                for low, high, first, last in ((*self.inner[i::2], *self.outer[i::2]) for i in (0, 1)))
         depth = np.clip(1 - np.hypot(x[None], y[:, None]), 0, 1)
         mask = depth * depth * (3 - 2 * depth)
         mask[[0, -1]] = mask[:, [0, -1]] = 0
@@ -84,14 +85,14 @@ class CropProfile:
     size: int
     """Pixels a side, as prepared folders store it."""
     place: Callable[[np.ndarray], np.ndarray]
-    """From landmarks (T, 68, 2) to matrices (T, 2, 3), each frame by itself, so that a stream is cut like a whole clip."""
+    """From landmarks (T, 68, 2) to matrices (T, 2, 3), each frame by itself: streams are cut like whole clips."""
     fade: Fade
 
     def matrices(self, landmarks: np.ndarray) -> np.ndarray:
-        """Where the crops of faces with `landmarks` (T, 68, 2), in pixels of their frames, lie in these: (T, 2, 3) float64.
+        """Where in their frames the crops of faces with `landmarks` (T, 68, 2), in pixels, lie: (T, 2, 3) float64.
 
-        Each takes the unit square, x then y, to the frame: (0, 0) is the crop's upper left corner, (1, 1) the lower right.
-        Coordinates of frames are continuous: the first pixel reaches from 0 to 1.
+        Each takes the unit square, x then y, to the frame: (0, 0) is the crop's upper left corner, (1, 1) the lower
+        right. Coordinates of frames are continuous: the first pixel reaches from 0 to 1.
         """
         return self.place(np.asarray(landmarks, np.float64))
 
@@ -107,7 +108,8 @@ def find_profile(name: str) -> CropProfile:
         UnknownPlugin: there is none; the message has the nearest name and the list.
     """
     if name not in PROFILES:
-        raise UnknownPlugin(f"No crop profile called '{name}'.{suggest(name, PROFILES)} There are: {', '.join(sorted(PROFILES))}.")
+        raise UnknownPlugin(f"No crop profile called '{name}'.{suggest(name, PROFILES)} "
+                            f"There are: {', '.join(sorted(PROFILES))}.")
     return PROFILES[name]
 
 
@@ -120,13 +122,14 @@ def _upright(middle: np.ndarray, width: np.ndarray, height: np.ndarray) -> np.nd
 
 
 def _tight(landmarks: np.ndarray) -> np.ndarray:
-    """The box of a face detector trained on WIDER FACE: from jaw to jaw and from the middle of the forehead to the chin."""
+    """As S3FD draws boxes, and a little more below: from jaw to jaw, and from the middle of the forehead to the chin."""
     measures = Measures.of(landmarks)
     jaw = measures.turned(landmarks[:, JAW])[..., 0]
     left, right = jaw.min(1), jaw.max(1)
     top, bottom = -1.2, 2.1
     middle = np.stack([(left + right) / 2, np.full_like(left, (top + bottom) / 2)], axis=-1)
-    return _upright(measures.frame(middle[:, None])[:, 0], (right - left) * measures.unit, (bottom - top) * measures.unit)
+    width, height = (right - left) * measures.unit, (bottom - top) * measures.unit
+    return _upright(measures.frame(middle[:, None])[:, 0], width, height)
 
 
 def _whole(landmarks: np.ndarray) -> np.ndarray:

@@ -20,8 +20,8 @@ BACK = 0.5  # of the change: where the picture soon differs by less from what it
 def number_shots(frames: Iterable[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
     """Each of `frames` (H, W, 3) uint8 with the number of its shot, from 0; `AHEAD` frames are held back.
 
-    A cut changes the picture far more than the frames before and after it change theirs, and for good. A moving camera or
-    hand changes several frames in a row, and after a flash the picture is as before; fades are not cuts.
+    A cut changes the picture far more than the frames before and after it change theirs, and for good. A moving camera
+    or hand changes several frames in a row, and after a flash the picture is as before; fades are not cuts.
     """
     held: deque[np.ndarray] = deque()
     around: deque[np.ndarray] = deque(maxlen=2 * AHEAD + 1)  # thumbnails of the oldest frame held and those about it

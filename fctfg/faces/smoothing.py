@@ -19,7 +19,7 @@ def smooth(landmarks: np.ndarray, at: int) -> np.ndarray:
     """Frame `at` of `landmarks` (n, 68, 2), smoothed by its neighbours: (68, 2).
 
     The head's place, size and turn are smoothed by more frames than the expression. The filter is a parabola fitted by
-    least squares to the frames around (Savitzky and Golay, 1964), which delays nothing; at the ends it sees one side only.
+    least squares to the frames around (Savitzky and Golay, 1964), which delays nothing; at the ends it sees one side.
     """
     first = max(0, at - POSE_REACH)
     window, at = landmarks[first:at + POSE_REACH + 1], at - first

@@ -33,8 +33,8 @@ Choice = Callable[[list[TrackedFace]], "TrackedFace | None"]
 class Speaker:
     """The one face of a video that speaks.
 
-    It is chosen in the first frame in which it can be, and then followed by its track. Once that has ended, by a cut or with
-    the face out of sight, the speaker is the new face of the same identity. Where the detector knows no identities, it is
+    It is chosen in the first frame in which it can be, and then followed by its track. Once that has ended, by a cut or
+    with the face out of sight, the speaker is the new face of the same identity. Where the detector knows none, it is
     the new face that is near where the speaker was last seen and about as large, or, if the largest was asked for, the
     largest. A face once seen beside the speaker is somebody else.
     """
@@ -53,8 +53,8 @@ class Speaker:
 
     @classmethod
     def parse(cls, text: str, detector: Detector) -> Speaker:
-        """The speaker that `text` means: `largest`, `left:2` (the second from the left), `right:1`, `640,200` (the face at
-        or near that pixel), or the path of a picture of the person.
+        """The speaker that `text` means: `largest`, `left:2` (the second from the left), `right:1`, `640,200` (the face
+        at or near that pixel), or the path of a picture of the person.
 
         Raises:
             BadOption: it means nothing, or `detector` cannot do what it asks for.
@@ -69,11 +69,11 @@ class Speaker:
             return cls(text, detector, partial(_nearest, np.array([float(match[1]), float(match[2])])))
         if Path(text).suffix.lower() in PICTURES or Path(text).is_file():
             return cls(text, detector, None, [_identity(text, detector)])
-        raise BadOption(f"'{text}' is no speaker; say largest, left:2 for the second face from the left, right:1, a pixel of "
-                        "the face as 640,200, or the path of a picture of the person.")
+        raise BadOption(f"'{text}' is no speaker; say largest, left:2 for the second face from the left, right:1, a "
+                        "pixel of the face as 640,200, or the path of a picture of the person.")
 
     def pick(self, frame: np.ndarray, faces: list[TrackedFace]) -> TrackedFace | None:
-        """The speaker among the `faces` of the next `frame` (H, W, 3) uint8 RGB, or None. Call it for every frame in order."""
+        """The speaker among the `faces` of the next `frame` (H, W, 3) uint8 RGB, or None. Call it for every frame."""
         self._now += 1
         self._most = max(self._most, len(faces))
         face = self._find(frame, faces)
@@ -87,7 +87,8 @@ class Speaker:
         """Why `pick` never found anybody, for an error message."""
         if not self._most:
             return "no face was found"
-        return f"nobody was found for the speaker '{self.text}'; at most {self._most} face{'s' * (self._most > 1)} could be seen at once"
+        faces = "1 face" if self._most == 1 else f"{self._most} faces"
+        return f"nobody was found for the speaker '{self.text}'; at most {faces} could be seen at once"
 
     def _find(self, frame: np.ndarray, faces: list[TrackedFace]) -> TrackedFace | None:
         if self._last is not None:
@@ -145,7 +146,8 @@ def _beside(last: TrackedFace, faces: list[TrackedFace]) -> TrackedFace | None:
     def away(face: TrackedFace) -> float:
         return float(np.hypot(*(_middle(face) - _middle(last))))
 
-    near = [face for face in faces if away(face) <= NEAR * _size(last) and 1 / ALIKE < _size(face) / _size(last) < ALIKE]
+    near = [face for face in faces
+            if away(face) <= NEAR * _size(last) and 1 / ALIKE < _size(face) / _size(last) < ALIKE]
     return min(near, key=away, default=None)
 
 
@@ -154,12 +156,12 @@ def _identity(path: str, detector: Detector) -> np.ndarray:
     picture = media.read_picture(path)
     faces = detector.detect(picture)
     if not faces:
-        raise BadMedia(f"{path} shows no face by which to know the speaker; give another picture, or say largest or left:1.")
+        raise BadMedia(f"{path} shows no face by which to know the speaker; give another picture, or say largest.")
     box = max((face.box for face in faces), key=lambda box: box[2] - box[0])
     identity = detector.embed(picture, detector.landmarks(picture, box))
     if identity is None:
-        raise BadOption(f"The speaker cannot be known by the picture {path}, since {type(detector).__name__} cannot tell people "
-                        "apart; the detectors dlib-hog and dlib-cnn can. Or say largest, left:1 or a pixel as 640,200.")
+        raise BadOption(f"The speaker cannot be known by the picture {path}, since {type(detector).__name__} cannot "
+                        "tell people apart; the detectors dlib-hog and dlib-cnn can. Or say largest, left:1 or 640,200.")
     return identity
 
 

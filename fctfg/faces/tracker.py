@@ -32,7 +32,7 @@ class TrackedFace:
     track: int
     """The same number is the same face. A track never crosses a shot change."""
     box: np.ndarray
-    """(4,): left, top, right, bottom of the square about brows, jaw and chin, in pixels; may reach outside the frame."""
+    """(4,): left, top, right, bottom of the square about brows, jaw and chin, in pixels, perhaps beyond the frame."""
     landmarks: np.ndarray
     """(68, 2): the smoothed iBUG points in pixels of the frame, x then y."""
     score: float
@@ -42,10 +42,10 @@ class TrackedFace:
 class FaceTracker:
     """Follows every face of a video, at most the `most` largest.
 
-    The detector looks at a whole frame at the start of each shot, every `every` frames, and when a face is lost. In between,
-    faces are followed by their landmarks, and the detector confirms now and then that they are there. A face that is
-    found later is followed back to where it came into view. One that is out of sight for at most `max_gap` frames is
-    interpolated; for longer, the frames have no face.
+    The detector looks at a whole frame at the start of each shot, every `every` frames, and when a face is lost. In
+    between, faces are followed by their landmarks, and the detector confirms now and then that they are there. A face
+    that is found later is followed back to where it came into view. One that is out of sight for at most `max_gap`
+    frames is interpolated; for longer, the frames have no face.
     """
 
     def __init__(self, detector: Detector, *, every: int = 10, max_gap: int = 10, most: int = 6):
@@ -106,12 +106,9 @@ class _Track:
         return ((self.box.reshape(2, 2) - then) * (after / before) + now).ravel()
 
     def guess(self, now: int, way: int) -> np.ndarray:
-        """The landmarks expected at frame `now`, coming from `way` frames away: moved on as they moved before."""
-        near = self.sights[now - way].landmarks if now - way in self.sights else self.sights[self.last].landmarks
-        before = self.sights.get(now - 2 * way)
-        if before is None or now - way not in self.sights:
-            return near
-        return near + (near[STILL] - before.landmarks[STILL]).mean(0)
+        """The landmarks to expect in frame `now`, seen `way` frames before: moved on as they moved then."""
+        near, before = self.sights[now - way].landmarks, self.sights.get(now - 2 * way)
+        return near if before is None else near + (near[STILL] - before.landmarks[STILL]).mean(0)
 
     def at(self, now: int, max_gap: int) -> np.ndarray | None:
         """The landmarks at frame `now`, interpolated over gaps of at most `max_gap` frames."""
@@ -227,6 +224,7 @@ class _Shot:
             if any(_overlap(boxes[i], box) > SAME for box in boxes[:i]):
                 del track.sights[now]
                 track.lost = True
+        self.tracks = [track for track in self.tracks if track.sights]
 
     def _look(self, now: int) -> None:
         """Look at the whole frame `now` for faces that are not followed yet."""
@@ -260,7 +258,7 @@ class _Shot:
                    for other in self.tracks)
 
     def _is_same(self, old: _Track, new: _Track, now: int) -> bool:
-        """Whether `new`, which came into view in frame `now`, is the face of `old` that was lost nearby a moment before."""
+        """Whether `new`, which came into view in frame `now`, is the face of `old`, lost nearby a moment before."""
         if old.last >= max(new.sights) or now - old.last > self.tracker.max_gap + 1:
             return False
         then, here = (track.expect(track.sights[t].landmarks) for track, t in ((old, min(now, old.last)), (new, now)))

@@ -34,8 +34,8 @@ STILL_THERE = -0.7  # the score above which a face seen a moment ago is still on
 class _DlibDetector(Detector):
     """What the two detectors share: looking twice, 68 landmarks, and identities."""
 
-    def __init__(self, *, pixels: int = 240_000, min_score: float = 0.1, zoom: float = 3.0, landmark_model: str | None = None,
-                 identity_model: str | None = None):
+    def __init__(self, *, pixels: int = 240_000, min_score: float = 0.1, zoom: float = 3.0,
+                 landmark_model: str | None = None, identity_model: str | None = None):
         self.pixels = pixels
         self.min_score = min_score
         self.zoom = zoom
@@ -67,8 +67,10 @@ class _DlibDetector(Detector):
 
     def confirm(self, frame: np.ndarray, box: np.ndarray) -> Face | None:
         patch = _Patch(frame, box, CONFIRM)
-        faces = [Face(patch.to_frame(_box(rectangle)), score) for rectangle, score in self._find(patch.grey, STILL_THERE)]
-        return max((face for face in faces if _overlap(face.box, box) > 0.35), key=lambda face: face.score, default=None)
+        found = self._find(patch.grey, STILL_THERE)
+        faces = [Face(patch.to_frame(_box(rectangle)), score) for rectangle, score in found]
+        near = [face for face in faces if _overlap(face.box, box) > 0.35]
+        return max(near, key=lambda face: face.score, default=None)
 
     def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
         width = float(box[2] - box[0])
@@ -96,8 +98,8 @@ class _DlibDetector(Detector):
 class DlibHOGDetector(_DlibDetector):
     """Faces by histograms of oriented gradients, upright and turned by up to about 45 degrees; 68 landmarks.
 
-    A frame is looked at with `pixels` pixels, of which a face must have 80 across; where there is none, once more `zoom`
-    times as large, unless `zoom` is 1. A lower `min_score` finds more faces, false ones too.
+    A frame is looked at with `pixels` pixels, of which a face must have 80 across; where there is none, once more
+    `zoom` times as large, unless `zoom` is 1. A lower `min_score` finds more faces, false ones too.
     """
 
     paper = ("Dalal and Triggs, Histograms of Oriented Gradients for Human Detection, 2005; "
@@ -116,7 +118,8 @@ class DlibHOGDetector(_DlibDetector):
 class DlibCNNDetector(_DlibDetector):
     """Faces by dlib's convolutional max-margin detector, turned and partly covered ones too; 68 landmarks.
 
-    Takes a second a frame on a CPU, and four where nothing is found. Options as for `dlib-hog`; `model` is the detector's file.
+    Takes a second a frame on a CPU, and four where nothing is found. Options as for `dlib-hog`; `model` is the
+    detector's file.
     """
 
     paper = ("King, Max-Margin Object Detection, 2015, arXiv:1502.00046; "

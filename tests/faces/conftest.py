@@ -22,7 +22,8 @@ def neutral_face() -> np.ndarray:
     lips = np.array([np.pi * (1 - k / 4) for k in range(8)])
     inner = np.stack([0.3 * np.cos(lips), 1.13 - 0.02 * np.sin(lips)], axis=-1)
     flip = np.array([-1, 1])
-    return np.concatenate([jaw, brow, (brow * flip)[::-1], bridge, nostrils, eye - [0.5, 0], eye + [0.5, 0], outer, inner])
+    eyes = eye - [0.5, 0], eye + [0.5, 0]
+    return np.concatenate([jaw, brow, (brow * flip)[::-1], bridge, nostrils, *eyes, outer, inner])
 
 
 def opened(face: np.ndarray, by: float) -> np.ndarray:
@@ -34,9 +35,10 @@ def opened(face: np.ndarray, by: float) -> np.ndarray:
 
 
 class KnowingDetector(Detector):
-    """Sees whatever `truth` says is in a frame: {name: landmarks (68, 2)}, by the number painted in the frame's corner."""
+    """Sees whatever `truth` says is in a frame, {name: landmarks (68, 2)}, by the number painted in its corner."""
 
-    def __init__(self, truth: list[dict[str, np.ndarray]], noise: float = 0.0, people: dict[str, np.ndarray] | None = None):
+    def __init__(self, truth: list[dict[str, np.ndarray]], noise: float = 0.0,
+                 people: dict[str, np.ndarray] | None = None):
         self.truth, self.noise, self.people = truth, noise, people
         self.looks: list[int] = []
         self.random = np.random.default_rng(0)

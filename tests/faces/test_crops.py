@@ -131,4 +131,5 @@ def test_a_mask_without_a_border_leaves_the_colours_alone(photo):
 def test_drawn_faces_may_be_bytes_or_floats(photo):
     matrix, mask = laid(150.3, 170.7, 130.4, 60.8), find_profile("face").mask(96)
     drawn = crop(photo, matrix, 96)
-    np.testing.assert_array_equal(paste(photo, drawn, matrix, mask), paste(photo, drawn.astype(np.float32), matrix, mask))
+    floats = paste(photo, drawn.astype(np.float32), matrix, mask)
+    np.testing.assert_array_equal(paste(photo, drawn, matrix, mask), floats)

@@ -23,7 +23,8 @@ def turned(points: np.ndarray, degrees: float) -> np.ndarray:
 
 
 def test_an_unknown_profile_suggests_the_nearest():
-    with pytest.raises(FctfgError, match="No crop profile called 'wav2lips'. Did you mean 'wav2lip'. There are: face, wav2lip."):
+    message = r"No crop profile called 'wav2lips'\. Did you mean 'wav2lip'\? There are: face, wav2lip\."
+    with pytest.raises(FctfgError, match=message):
         find_profile("wav2lips")
 
 

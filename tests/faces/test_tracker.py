@@ -5,6 +5,7 @@ import pytest
 
 from fctfg.faces import FaceTracker
 from fctfg.faces.shots import AHEAD
+from fctfg.interfaces import Detector
 
 
 def seen(detector, frames=None, **options) -> list[list]:
@@ -124,3 +125,9 @@ def test_numbers_are_not_used_again(face, knowing):
 
 def test_no_frames_are_no_frames(face, knowing):
     assert list(FaceTracker(knowing([])).track([])) == []
+
+
+def test_a_detector_need_only_detect_and_place_landmarks(face, knowing, monkeypatch):
+    detector = knowing(walking(face, 12, speed=(1, 0)) + [{}] * 20)
+    monkeypatch.setattr(type(detector), "confirm", Detector.confirm)
+    assert [len(some) for some in seen(detector)] == [1] * 12 + [0] * 20

