@@ -160,7 +160,7 @@ def _region(frame: np.ndarray, left: float, top: float, right: float, bottom: fl
 
 
 def _shrunk(image: Image.Image, pixel: float) -> tuple[Image.Image, float, float]:
-    """`image` made small enough to be sampled every `pixel` pixels, if that is over 1; and its scale across and down."""
+    """`image` made small enough to be sampled every `pixel` pixels, if that is over 1; its scale across and down."""
     if pixel <= 1:
         return image, 1.0, 1.0
     size = tuple(max(1, round(side / pixel)) for side in image.size)

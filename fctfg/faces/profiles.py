@@ -122,7 +122,7 @@ def _upright(middle: np.ndarray, width: np.ndarray, height: np.ndarray) -> np.nd
 
 
 def _tight(landmarks: np.ndarray) -> np.ndarray:
-    """As S3FD draws boxes, and a little more below: from jaw to jaw, and from the middle of the forehead to the chin."""
+    """As S3FD draws boxes, and a little more below: from jaw to jaw, from the middle of the forehead to the chin."""
     measures = Measures.of(landmarks)
     jaw = measures.turned(landmarks[:, JAW])[..., 0]
     left, right = jaw.min(1), jaw.max(1)

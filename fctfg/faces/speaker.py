@@ -161,7 +161,7 @@ def _identity(path: str, detector: Detector) -> np.ndarray:
     identity = detector.embed(picture, detector.landmarks(picture, box))
     if identity is None:
         raise BadOption(f"The speaker cannot be known by the picture {path}, since {type(detector).__name__} cannot "
-                        "tell people apart; the detectors dlib-hog and dlib-cnn can. Or say largest, left:1 or 640,200.")
+                        "tell people apart; the detectors dlib-hog and dlib-cnn can. Or say largest, or left:1.")
     return identity
 
 
