@@ -180,7 +180,8 @@ class Trainer:
             getattr(self.model, part).requires_grad_(part in stage.train)
         learning = [p for p in self.model.parameters() if p.requires_grad]
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False) if stage.ema else None
-        optimizer = torch.optim.Adam(learning, lr=stage.lr, betas=stage.betas) if learning else None
+        fused = {"fused": True} if self.device.type == "cuda" else {}
+        optimizer = torch.optim.Adam(learning, lr=stage.lr, betas=stage.betas, **fused) if learning else None
         task = registry.build("task", stage.task.name, **stage.task.options)
         stage_model = self._wrap(StageModel(self.model, task), learning)
         if optimizer:
@@ -448,6 +449,7 @@ def accelerator_for(precision: str, device: str) -> Accelerator:
     """
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise BadData("--device cuda: PyTorch sees no CUDA device here; `fctfg doctor` says what it sees. --device cpu works.")
+    torch.backends.cudnn.benchmark = True  # clips of a stage have one shape; has no effect on the CPU
     if device not in ("auto", "cpu"):
         os.environ["ACCELERATE_TORCH_DEVICE"] = device
     return Accelerator(cpu=device == "cpu", mixed_precision=PRECISIONS[precision],

@@ -74,6 +74,8 @@ class SyncLoss(Critic):
         self.network = SyncExpert(scale).requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=lr, betas=tuple(betas))
         self.plateau = PlateauWatch(plateau_steps)
+        self.rankings: list[Tensor] = []  # on the held-out clips, since the last advice
+        self.told_by_heart = False
 
     def forward(self, output: Output, clip: Clip) -> Tensor:
         mouths = self.see(output.frames)
@@ -100,11 +102,22 @@ class SyncLoss(Critic):
         self.network.eval()
         with torch.no_grad():
             right, wrong = self._right_and_wrong(output.frames, clip)
+        self.rankings.append(ranking(right, wrong))
         return {"accuracy": accuracy(right, wrong), "right": right.mean(), "wrong": wrong.mean(),
-                "ranking": ranking(right, wrong)}
+                "ranking": self.rankings[-1]}
 
     def advice(self) -> str | None:
-        return self.plateau.advice()
+        """That it is stuck at guessing, or knows the training clips by heart and nobody else's; each is said once."""
+        rankings, self.rankings = self.rankings, []
+        if advice := self.plateau.advice():
+            return advice
+        held_out = float(torch.stack(rankings).mean()) if rankings else 1.0
+        if self.told_by_heart or held_out > 0.65 or not 0 < float(self.plateau.mean) < 0.5:
+            return None
+        self.told_by_heart = True
+        return (f"The sync expert knows the training clips by heart (loss {float(self.plateau.mean):.2f}) and guesses on held-out "
+                f"speakers (it ranks {held_out:.0%} of pairs right, 50% is a coin toss). More steps will not help; more "
+                "speakers and hours will, or a public lipsync_expert.pth with --start-from.")
 
     def see(self, frames: Tensor) -> Tensor:
         """Every five consecutive mouths of `frames` (B, T, 3, H, W): (B (T - 4), 15, 48, 96), frame after frame."""

@@ -569,3 +569,19 @@ class TestRecipes:
         told = "l1" if learning else "sync/critic"
         assert history[-1][told] < history[0][told]
         assert all(parameter.grad.isfinite().all() for parameter in learning)
+
+
+def test_an_expert_that_knows_only_the_training_clips_is_told_of_once():
+    loss = registry.build("loss", "sync", scale=1 / 16)
+    clip = random_clip(96)
+
+    def evaluated(mean: float, ranked: float) -> str | None:
+        loss.measure(Output(clip.frames), clip)
+        loss.plateau.mean.fill_(mean)
+        loss.rankings[-1].fill_(ranked)
+        return loss.advice()
+
+    assert evaluated(0.65, 0.5) is None, "it has not learnt the training clips yet"
+    assert evaluated(0.2, 0.9) is None, "it tells held-out speakers apart"
+    assert "knows the training clips by heart (loss 0.20)" in evaluated(0.2, 0.5)
+    assert evaluated(0.2, 0.5) is None, "once is enough"
