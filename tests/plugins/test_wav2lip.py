@@ -18,6 +18,7 @@ from fctfg.errors import BadRecipe
 from fctfg.interfaces import Clip, CodeShape, FaceCode, Output, SkipShape
 from fctfg.model import TalkingFace, build_model
 from fctfg.recipe import PARTS, Recipe
+from fctfg.testing import random_clip
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CODES = CodeShape(1, 512)
