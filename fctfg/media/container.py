@@ -203,7 +203,10 @@ def _tidy(rate: Fraction) -> Fraction:
 
 def turn(frame) -> tuple[int, str]:
     """Degrees clockwise that bring a decoded frame upright, and the FFmpeg filters that do it."""
-    stored = frame.side_data.get("DISPLAYMATRIX")
+    from av.sidedata.sidedata import SideDataContainer
+
+    # Not frame.side_data: that and the frame hold each other, and megabytes wait for the garbage collector.
+    stored = SideDataContainer(frame).get("DISPLAYMATRIX")
     if stored is None:
         return TURNS[1, 0, 0, 1]
     a, b, _, c, d = np.frombuffer(stored, np.int32)[:5] / 65536

@@ -28,7 +28,7 @@ from .stages import Stage, flow
 from .timeline import Shown, WhenLonger, WhenShorter, frames_in, frames_shown, play
 
 BATCH = {"cpu": 16, "cuda": 32}
-BATCH_BYTES = 128 * 2**20  # the most that the whole frames of a batch take; up to four batches are under way
+BATCH_BYTES = 64 * 2**20  # the most that the whole frames of a batch take; about four times as many are under way
 
 
 def generate(face: str | Path, audio: str | Path, out: str | Path, model: TalkingFace, recipe: Recipe, *,

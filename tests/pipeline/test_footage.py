@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from fractions import Fraction
 
 import numpy as np
@@ -28,6 +29,20 @@ def test_a_video_is_read_from_any_frame_on(tmp_path, suffix):
         rest = list(footage.read(start))
         assert len(rest) == 130 - start and all(map(np.array_equal, whole[start:], rest))
     assert list(footage.read(130)) == []
+
+
+def test_what_is_read_is_let_go_at_once(tmp_path):
+    """Frames are megabytes in few objects, which the garbage collector would let pile up."""
+    with media.VideoWriter(tmp_path / "video.mp4", 32, 32, RATE) as writer:
+        for _ in range(5):
+            writer.write(np.zeros((32, 32, 3), np.uint8))
+    gc.collect()
+    gc.disable()
+    try:
+        assert len(list(Footage(tmp_path / "video.mp4", Fraction(25)).read())) == 5
+        assert not [held for held in gc.get_objects() if type(held).__module__.startswith("av.video.frame")]
+    finally:
+        gc.enable()
 
 
 def test_a_picture_is_a_video_of_one_frame(tmp_path):
