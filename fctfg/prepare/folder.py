@@ -65,7 +65,8 @@ def prepare(raw_dir: str | Path, out: str | Path, *, crop: str = "wav2lip", size
 
     raw_dir, out = Path(raw_dir), Path(out)
     if raw_dir.resolve() in (out.resolve(), *out.resolve().parents):
-        raise BadData(f"{out} lies in {raw_dir}, where the next run would take it for raw videos; give a folder elsewhere.")
+        raise BadData(f"{out} is in the folder of raw videos, where the next run would look for more of them; give a folder "
+                      "elsewhere.")
     if not 0 <= min_seconds <= max_seconds or max_seconds < 0.04:
         raise BadData(f"No clip lasts {min_seconds:g} to {max_seconds:g} seconds; say the shorter time first, as 1 and 20.")
     if not 1 <= shard[0] <= shard[1]:
