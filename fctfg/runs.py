@@ -179,10 +179,10 @@ def tensors_of(module: nn.Module) -> dict[str, Tensor]:
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write safetensors by a temporary name."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata)
+        temporary.write_bytes(save(tensors, metadata))  # save_file would let nobody else read it
 
 
 def write_text(path: Path, text: str) -> None:

@@ -247,7 +247,7 @@ class Trainer:
             elif self._report_is_due(stage):
                 with torch.no_grad():
                     report[name] = self.losses[name](output, clip)
-        if stage.losses:
+        if total.requires_grad:
             report["total"] = total
         return total
 
