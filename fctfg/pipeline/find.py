@@ -22,7 +22,7 @@ class Finder:
         self.footage = footage
         self.detector = detector
         self._detector = registry.build("detector", detector)
-        self.speaker = Speaker.parse(speaker, self._detector)
+        self.speaker = Speaker.parse(_scaled(speaker, footage.scale), self._detector)
         self.profile = profile
         self.size = size
         self.places: list[Place | None] = []
@@ -83,3 +83,11 @@ class Finder:
         what, where = ("picture", "") if self.footage.is_picture else ("video", f" in {len(self.places)} frames")
         return BadMedia(f"{self.footage.path} has no face that {self.detector} finds{where}; try --detector "
                         f"{' or '.join(others)}, or a {what} that shows one larger and from the front.")
+
+
+def _scaled(speaker: str, scale: float) -> str:
+    """`speaker`, and if it is a pixel of the file, the one of a frame that is `scale` times as large."""
+    try:
+        return ",".join(f"{scale * float(place):.1f}" for place in speaker.split(",")) if scale != 1 else speaker
+    except ValueError:
+        return speaker

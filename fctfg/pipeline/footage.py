@@ -27,6 +27,8 @@ class Footage:
         self.path = Path(path)
         self.problem: str | None = None
         """What is to be known of how it was read, in one sentence."""
+        self.scale = 1.0
+        """How large its frames are, to the file's."""
         self.is_picture = media.is_picture(path)
         if self.is_picture:
             self._picture = self._shrunk(media.read_picture(path))
@@ -49,9 +51,9 @@ class Footage:
 
     def _shrunk(self, picture: np.ndarray) -> np.ndarray:
         height, width = picture.shape[:2]
-        scale = LARGEST_PICTURE / max(height, width)
-        if scale >= 1:
+        self.scale = min(1.0, LARGEST_PICTURE / max(height, width))
+        if self.scale == 1:
             return picture
         self.problem = f"{self.path} is shrunk from {width}x{height} pixels to {LARGEST_PICTURE} on the longer side"
-        size = round(scale * width), round(scale * height)
+        size = round(self.scale * width), round(self.scale * height)
         return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))

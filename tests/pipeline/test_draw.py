@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from fractions import Fraction
 
 import numpy as np
@@ -139,6 +140,14 @@ class Small:
         if clip.frames.shape[1] > self.holds:
             raise self.error
         return self.model(clip)
+
+
+@pytest.mark.gpu
+def test_a_gpu_draws_the_same(model):
+    expected = np.stack(drawn_by(model, 4, NTSC, own_reference=False)).astype(int)
+    artist = Artist(copy.deepcopy(model).cuda(), wave_of(1), NTSC, torch.device("cuda"), 4, own_reference=False)
+    drawn = np.stack([picture.drawn for picture in artist.draw(pictures_of(11))])
+    assert np.abs(drawn - expected).max() <= 1
 
 
 @pytest.mark.parametrize("error", [torch.cuda.OutOfMemoryError("CUDA out of memory."), MemoryError(),

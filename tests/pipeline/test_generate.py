@@ -185,6 +185,19 @@ def test_the_speaker_is_chosen(dub, tmp_path, written):
         assert not changed.any(), speaker
 
 
+def test_a_pixel_names_the_speaker_of_a_picture_that_is_shrunk(dub, tmp_path, written, monkeypatch):
+    monkeypatch.setattr("fctfg.pipeline.footage.LARGEST_PICTURE", 400)
+    face = astronaut()[:SIDE, 80:80 + SIDE]
+    Image.fromarray(np.hstack([face, face])).save(tmp_path / "two.png")
+    report = dub(tmp_path / "two.png", write_tone(tmp_path / "short.wav", 2), speaker="380,130")
+    assert written[0].shape == (200, 400, 3) and "shrunk" in report["warnings"][0]
+    unlike = np.abs(written[0][:, :200].astype(int) - written[0][:, 200:]).mean(-1)
+    assert unlike.max() > 30  # one of the two is drawn over
+    both = Image.fromarray(np.hstack([face, face]))
+    before = np.asarray(both.resize((400, 200), Image.Resampling.LANCZOS, reducing_gap=3.0))
+    assert np.array_equal(written[0][:, :200], before[:, :200])
+
+
 def test_the_batch_changes_no_pixel(dub, written):
     dub(batch=1)
     dub(batch=12)
