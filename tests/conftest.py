@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors: threads would only wait for each other
+
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
@@ -40,7 +42,7 @@ def fctfg(tmp_path):
     """Run the real command in a process and a folder of its own: `fctfg("train", "--help").stdout`."""
 
     def run(*arguments, env=None, timeout=120) -> subprocess.CompletedProcess:
-        environment = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "2", **(env or {})}
+        environment = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1", **(env or {})}
         return subprocess.run([sys.executable, "-m", "fctfg", *map(str, arguments)], capture_output=True, text=True,
                               env=environment, timeout=timeout, cwd=tmp_path)
 

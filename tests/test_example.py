@@ -50,5 +50,5 @@ def test_it_trains_and_the_picture_is_learnt(with_hello, tmp_path):
 
 def test_its_own_tests_pass(site):
     done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-c", os.devnull, str(EXAMPLE / "tests")], capture_output=True, text=True,
-                          env={**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "2", "PYTHONDONTWRITEBYTECODE": "1"}, cwd=site)
+                          env={**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}, cwd=site)
     assert done.returncode == 0, done.stdout
