@@ -13,7 +13,7 @@ from typing import Callable, Iterator
 
 import torch
 
-from .. import __version__, faces, media, registry
+from .. import __version__, faces, media
 from ..errors import BadMedia
 from ..interfaces import FRAME_RATE, SAMPLE_RATE
 from ..model import TalkingFace
