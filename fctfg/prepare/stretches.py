@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -14,32 +14,49 @@ SMALL_FACE = "small face"
 TOO_SHORT = "too short"
 
 DOMINANT = 1.5  # how many times higher than any other face the speaker's must be
+PER_FRAME = 4 + 2 * 68  # values that are kept of a face in a frame
 BLIP = 5  # frames; what is seen for fewer is taken for an error of the detector
 
 
-@dataclass
 class Run:
-    """One face, seen in every frame from `first` on."""
+    """One face, seen in every frame from `first` on.
 
-    first: int
-    boxes: list[np.ndarray] = field(default_factory=list)
-    """(4,) each, in pixels of the video."""
-    landmarks: list[np.ndarray] = field(default_factory=list)
-    """(68, 2) each, in pixels of the video."""
+    What is known of it grows in one piece: small arrays of each frame, kept among large ones that come and go, would leave
+    holes in the memory too small for the next frame, and an hour of video would take tens of gigabytes.
+    """
+
+    def __init__(self, first: int, values: bytes = b""):
+        self.first = first
+        self._values = bytearray(values)
+
+    def add(self, box: np.ndarray, landmarks: np.ndarray) -> None:
+        """Add the next frame: box (4,) and landmarks (68, 2), in pixels of the video."""
+        self._values += np.concatenate([box, landmarks.ravel()]).astype(np.float32).tobytes()
 
     @property
     def stop(self) -> int:
-        return self.first + len(self.boxes)
+        return self.first + len(self._values) // (4 * PER_FRAME)
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """(T, 4) float32"""
+        return np.frombuffer(bytes(self._values), np.float32).reshape(-1, PER_FRAME)[:, :4]
+
+    @property
+    def landmarks(self) -> np.ndarray:
+        """(T, 68, 2) float32"""
+        return np.frombuffer(bytes(self._values), np.float32).reshape(-1, PER_FRAME)[:, 4:].reshape(-1, 68, 2)
 
     @property
     def height(self) -> float:
         """Of the face, in pixels: the median over the run."""
-        return float(np.median([box[3] - box[1] for box in self.boxes]))
+        boxes = self.boxes
+        return float(np.median(boxes[:, 3] - boxes[:, 1]))
 
     def cut(self, first: int, stop: int) -> Run:
         """The part of it in the frames from `first` up to `stop`."""
-        part = slice(first - self.first, stop - self.first)
-        return Run(first, self.boxes[part], self.landmarks[part])
+        start, end = (4 * PER_FRAME * (frame - self.first) for frame in (first, stop))
+        return Run(first, self._values[start:end])
 
 
 @dataclass(frozen=True)

@@ -98,8 +98,7 @@ class VideoPreparer:
                     if run is None or run.stop != record.frames:
                         runs.append(run := Run(record.frames))
                         latest[face.track] = run
-                    run.boxes.append(np.float32(face.box))
-                    run.landmarks.append(np.float32(face.landmarks))
+                    run.add(face.box, face.landmarks)
                 record.frames += 1
                 if record.frames % TELL_EVERY == 0:
                     yield Advance(TELL_EVERY, min(1.0, record.frames / FRAME_RATE / max(duration, 1e-3)))
@@ -127,7 +126,7 @@ class VideoPreparer:
     def _write_clip(self, source: Source, face: Run, numbered: Iterator[tuple[int, np.ndarray]], sound: np.ndarray) -> dict:
         """Crop `face` out of the frames that come, write its clip, and give the manifest's entry."""
         start, size = face.first / FRAME_RATE, self.settings.size
-        landmarks = np.stack(face.landmarks).astype(np.float64)
+        landmarks = face.landmarks.astype(np.float64)
         matrices = self.profile.matrices(landmarks)
 
         def crops() -> Iterator[np.ndarray]:
@@ -142,7 +141,7 @@ class VideoPreparer:
         facts = {"name": name, "speaker": source.speaker, "source": source.shown, "start": start}
         how = {"crop": self.settings.crop, "detector": self.settings.detector, "vocals": self.settings.vocals}
         count = write_clip(self.folder.clips / f"{name}.zip", crops(), sound, size * _into_crop(landmarks, matrices),
-                           np.stack(face.boxes), {**facts, **how})
+                           face.boxes, {**facts, **how})
         return {**facts, "file": f"clips/{name}.zip", "frames": count, "seconds": count / FRAME_RATE}
 
 

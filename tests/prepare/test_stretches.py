@@ -11,7 +11,10 @@ WISHES = {"min_frames": 25, "max_frames": 100, "min_face": 48}
 
 
 def run(first: int, stop: int, height: float = 100) -> Run:
-    return Run(first, [np.array([0, 0, height, height])] * (stop - first), [np.full((68, 2), i) for i in range(first, stop)])
+    face = Run(first)
+    for frame in range(first, stop):
+        face.add(np.array([0, 0, height, height]), np.full((68, 2), frame))
+    return face
 
 
 def told(stretches: list[Stretch]) -> list[tuple]:
@@ -41,7 +44,7 @@ def test_a_long_stretch_is_split_evenly():
     stretches = choose([run(10, 261)], 261, **WISHES)[1:]
     assert [(s.first, s.stop) for s in stretches] == [(10, 93), (93, 177), (177, 261)]
     for stretch in stretches:  # each with its own frames' landmarks
-        assert [points[0, 0] for points in stretch.face.landmarks] == list(range(stretch.first, stretch.stop))
+        assert stretch.face.landmarks[:, 0, 0].tolist() == list(range(stretch.first, stretch.stop))
         assert stretch.face.first == stretch.first and stretch.face.stop == stretch.stop
 
 
