@@ -84,7 +84,8 @@ def measure_parts(video: Path, detector_name: str, crop: str) -> None:
     if not seen:
         return
     matrices = timed("place crops", lambda: list(profile.matrices(np.stack([points for _, points in seen]))))
-    crops = timed("crop", lambda: [faces.crop(frame, matrix, profile.size) for (frame, _), matrix in zip(seen, matrices)])
+    crops = timed("crop", lambda: [faces.crop(frame, matrix, profile.size)
+                                   for (frame, _), matrix in zip(seen, matrices)])
     timed("JPEG", lambda: [encode_jpeg(picture) for picture in crops])
     rows.insert(-2, ("read a second time", *rows[0][1:]))
     for what, seconds, count in rows:

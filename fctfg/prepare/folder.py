@@ -38,25 +38,26 @@ class Summary:
     """Read in this run."""
 
     def __str__(self) -> str:
-        kept = (f"{_count(self.clips, 'clip')} of {self.seconds / 60:.1f} minutes by {_count(self.speakers, 'speaker')} "
-                f"from {_count(self.videos, 'video')}")
+        kept = (f"{_count(self.clips, 'clip')} of {self.seconds / 60:.1f} minutes "
+                f"by {_count(self.speakers, 'speaker')} from {_count(self.videos, 'video')}")
         return f"{kept}; dropped: {_reasons(self.dropped)}" if self.dropped else kept
 
 
 def prepare(raw_dir: str | Path, out: str | Path, *, crop: str = "wav2lip", size: int | None = None,
-            detector: str = "dlib-hog", shard: tuple[int, int] = (1, 1), workers: int | None = None, vocals: bool = False,
-            min_seconds: float = 1.0, max_seconds: float = 20.0, min_face: int = 72,
+            detector: str = "dlib-hog", shard: tuple[int, int] = (1, 1), workers: int | None = None,
+            vocals: bool = False, min_seconds: float = 1.0, max_seconds: float = 20.0, min_face: int = 72,
             progress: Callable[[Progress], None] | None = None) -> Summary:
     """Make a prepared folder `out` from the videos below `raw_dir`, and say what is in it.
 
     Every stretch in which one face is followed without a cut becomes a clip: 25 frames a second cropped by profile
     `crop` to `size` pixels (the profile's own by default), 16 kHz sound. Where several faces are about equally large,
-    nobody is kept; else the largest is. Dropped is further what lasts under `min_seconds`, has no sound, or shows a face
-    of under `min_face` pixels; what lasts over `max_seconds` is split. `vocals` separates the voice from the sound behind it.
+    nobody is kept; else the largest is. Dropped is further what lasts under `min_seconds`, has no sound, or shows a
+    face of under `min_face` pixels; what lasts over `max_seconds` is split. `vocals` separates the voice from the sound
+    behind it.
 
-    A speaker is a folder below `raw_dir`, or a single file there. One `raw_dir` to one `out`: the same command again goes
-    on where it was stopped, does only what is new or changed, and forgets nothing. Machine k of n gives `shard` (k, n).
-    Videos are worked on in `workers` processes (by default one a core), 0 for in this one.
+    A speaker is a folder below `raw_dir`, or a single file there. One `raw_dir` to one `out`: the same command again
+    goes on where it was stopped, does only what is new or changed, and forgets nothing. Machine k of n gives `shard`
+    (k, n). Videos are worked on in `workers` processes (by default one a core), 0 for in this one.
 
     Raises:
         BadData: a folder that cannot be read or written, other settings than `out` has, or not one clip.
@@ -65,10 +66,11 @@ def prepare(raw_dir: str | Path, out: str | Path, *, crop: str = "wav2lip", size
 
     raw_dir, out = Path(raw_dir), Path(out)
     if raw_dir.resolve() in (out.resolve(), *out.resolve().parents):
-        raise BadData(f"{out} is in the folder of raw videos, where the next run would look for more of them; give a folder "
-                      "elsewhere.")
+        raise BadData(f"{out} is in the folder of raw videos, where the next run would look for more of them; "
+                      "give a folder elsewhere.")
     if not 0 <= min_seconds <= max_seconds or max_seconds < 0.04:
-        raise BadData(f"No clip lasts {min_seconds:g} to {max_seconds:g} seconds; say the shorter time first, as 1 and 20.")
+        raise BadData(f"No clip lasts {min_seconds:g} to {max_seconds:g} seconds; say the shorter time first, "
+                      "as 1 and 20.")
     if not 1 <= shard[0] <= shard[1]:
         raise BadData(f"There is no shard {shard[0]} of {shard[1]}; they go from 1 to {max(1, shard[1])}.")
     registry.find("detector", detector)

@@ -96,7 +96,7 @@ class _Worker:
     """A process that does one task at a time, and the line to it."""
 
     def __init__(self, setup: Callable[[], Work]):
-        context = multiprocessing.get_context("spawn")  # the same everywhere; a fork would copy locks of running threads
+        context = multiprocessing.get_context("spawn")  # the same everywhere; a fork copies locks of running threads
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, setup), daemon=True)
         self.process.start()

@@ -60,5 +60,6 @@ class ProgressBar:
 
     def __call__(self, progress: Progress) -> None:
         rate = progress.frames / max(time.monotonic() - self.began, 1e-9)
-        self.bar.update(self.task, completed=progress.bytes, total=progress.total_bytes or 1, rate=f"{rate:.0f} frames/s",
+        self.bar.update(self.task, completed=progress.bytes, total=progress.total_bytes or 1,
+                        rate=f"{rate:.0f} frames/s",
                         files=f"{progress.done}/{progress.files} videos, {progress.clips} clips")

@@ -129,12 +129,13 @@ class PreparedFolder:
         paths = [path for path in self.records.glob("*.json") if in_shard(path.stem[-8:], shard)]
         records = sorted(filter(None, map(self._read_record, paths)), key=lambda record: record.source)
         suffixes = Counter(PurePosixPath(other.shown).suffix.lower() for other in others)
+        not_videos = [{"source": f"*{suffix}", "reason": NOT_VIDEO, "files": files}
+                      for suffix, files in sorted(suffixes.items())]
         manifest = {
             "crop": settings.crop,
             "size": settings.size,
             "clips": [clip for record in records for clip in record.clips],
-            "dropped": [entry for record in records for entry in record.dropped]
-            + [{"source": f"*{suffix}", "reason": NOT_VIDEO, "files": files} for suffix, files in sorted(suffixes.items())],
+            "dropped": [entry for record in records for entry in record.dropped] + not_videos,
             "settings": asdict(settings),
         }
         write_manifest(self.root, manifest, None if shard == (1, 1) else shard)

@@ -14,7 +14,7 @@ from ..errors import BadData
 
 # Files that lie beside videos in every collection. What any other file is, its content says.
 NEVER_VIDEO = frozenset(
-    ".bmp .csv .db .dvc .flac .gitignore .gz .h5 .html .ini .jpeg .jpg .js .json .lab .lock .log .m4a .md .mp3 .npy .npz "
+    ".aac .bmp .csv .db .dvc .flac .gz .h5 .html .ini .jpeg .jpg .js .json .lab .lock .log .m4a .md .mp3 .npy .npz "
     ".ogg .opus .part .pdf .pickle .pkl .png .pt .pth .py .rar .safetensors .sha256 .sh .srt .tar .textgrid .tgz .tif "
     ".tiff .tmp .toml .tsv .txt .url .vtt .wav .webp .xml .yaml .yml .zip".split())
 
@@ -41,7 +41,8 @@ class Source:
     @cached_property
     def digest(self) -> str:
         """Eight hexadecimal digits of the path; composed and decomposed accents (Linux, macOS) give the same."""
-        return hashlib.sha256(unicodedata.normalize("NFC", self.path).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+        composed = unicodedata.normalize("NFC", self.path)
+        return hashlib.sha256(composed.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
     @cached_property
     def name(self) -> str:
@@ -59,7 +60,7 @@ class Source:
 
 
 def in_shard(digest: str, shard: tuple[int, int]) -> bool:
-    """Whether machine k of n takes the source of that digest. The path alone decides: a growing folder moves nothing."""
+    """Whether machine k of n takes the source of that digest. Only its path decides: a growing folder moves nothing."""
     which, count = shard
     return int(digest, 16) % count == which - 1
 
@@ -92,7 +93,8 @@ def find_sources(root: Path) -> tuple[list[Source], list[Source]]:
             (others if file.suffix.lower() in NEVER_VIDEO else sources).append(source)
     if not sources:
         held = f"holds {len(others)} files but no video" if others else "is empty"
-        raise BadData(f"{root} {held}; give a folder of videos, with one folder below it for each speaker if you know them.")
+        raise BadData(f"{root} {held}; give a folder of videos, with one folder below it for each speaker if you know "
+                      "them.")
     return sorted(sources, key=lambda source: source.path), others
 
 

@@ -13,7 +13,7 @@ SEVERAL_FACES = "several faces"
 SMALL_FACE = "small face"
 TOO_SHORT = "too short"
 
-DOMINANT = 1.5  # how many times higher than any other face the speaker's must be
+DOMINANT = 1.5  # how many times as high as any other face the speaker's must be
 PER_FRAME = 4 + 2 * 68  # values that are kept of a face in a frame
 BLIP = 5  # frames; what is seen for fewer is taken for an error of the detector
 
@@ -21,8 +21,8 @@ BLIP = 5  # frames; what is seen for fewer is taken for an error of the detector
 class Run:
     """One face, seen in every frame from `first` on.
 
-    What is known of it grows in one piece: small arrays of each frame, kept among large ones that come and go, would leave
-    holes in the memory too small for the next frame, and an hour of video would take tens of gigabytes.
+    What is known of it grows in one piece: small arrays of each frame, kept among large ones that come and go, would
+    leave holes in the memory too small for the next frame, and an hour of video would take tens of gigabytes.
     """
 
     def __init__(self, first: int, values: bytes = b""):
@@ -72,7 +72,7 @@ class Stretch:
 def choose(runs: Iterable[Run], count: int, *, min_frames: int, max_frames: int, min_face: float) -> list[Stretch]:
     """Divide the `count` frames of a video into stretches that cover it without a gap.
 
-    Kept is a face that nobody in the picture rivals: the highest one, where it is `DOMINANT` times higher than the next.
+    Kept is a face that nobody in the picture rivals: the highest one, where it is `DOMINANT` times as high as the next.
     Of people side by side nobody knows who speaks, and a wrong guess teaches the wrong mouth: they are dropped.
     A long stretch is split evenly into clips of at most `max_frames`.
     """

@@ -66,8 +66,8 @@ class VideoPreparer:
                 record.drop(FAILED, detail=f"{source.shown}: {type(error).__name__}: {error}")
             self.folder.write_record(source, record)
         except OSError as error:
-            raise BadData(f"{self.folder.root} cannot be written to any more: {error.strerror}. What is finished is kept: "
-                          "make room and give the same command again.") from None
+            raise BadData(f"{self.folder.root} cannot be written to any more: {error.strerror}. What is finished is "
+                          "kept: make room and give the same command again.") from None
         yield record
 
     def _prepare(self, source: Source, record: Record) -> Iterator[Advance]:
@@ -123,7 +123,8 @@ class VideoPreparer:
                     sound = np.pad(sound, (0, (stretch.stop - stretch.first) * SAMPLES - len(sound)))
                     record.clips.append(self._write_clip(source, stretch.face, numbered, sound))
 
-    def _write_clip(self, source: Source, face: Run, numbered: Iterator[tuple[int, np.ndarray]], sound: np.ndarray) -> dict:
+    def _write_clip(self, source: Source, face: Run, numbered: Iterator[tuple[int, np.ndarray]],
+                    sound: np.ndarray) -> dict:
         """Crop `face` out of the frames that come, write its clip, and give the manifest's entry."""
         start, size = face.first / FRAME_RATE, self.settings.size
         landmarks = face.landmarks.astype(np.float64)
@@ -135,7 +136,7 @@ class VideoPreparer:
                     yield faces.crop(frame, matrices[number - face.first], size)
                 if number == face.stop - 1:
                     return
-            raise BadMedia(f"{source.shown} could be read once for {face.stop / FRAME_RATE:.1f} s, but not a second time.")
+            raise BadMedia(f"{source.shown} could be read for {face.stop / FRAME_RATE:.1f} s, but not a second time.")
 
         name = f"{source.name}-{round(1000 * start):08}"
         facts = {"name": name, "speaker": source.speaker, "source": source.shown, "start": start}

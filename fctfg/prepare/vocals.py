@@ -14,9 +14,9 @@ OVERLAP = 2.0  # seconds over which one block fades into the next
 def separate_voice(wave: np.ndarray) -> np.ndarray:
     """The foreground of `wave` (S,) at 16 kHz, as long as it was.
 
-    Rafii and Pardo, "Music/Voice Separation Using the Similarity Matrix", 2012, as librosa does it: what recurs at other
-    moments (each spectrum's nearest neighbours by cosine, their median) is background, and a soft mask keeps what rises
-    above ten times that. Differs: in blocks of a minute, so that an hour needs no more memory than that.
+    Rafii and Pardo, "Music/Voice Separation Using the Similarity Matrix", 2012, as librosa does it: what recurs at
+    other moments (each spectrum's nearest neighbours by cosine, their median) is background, and a soft mask keeps what
+    rises above ten times that. Differs: in blocks of a minute, so that an hour needs no more memory than that.
     """
     block, overlap = round(BLOCK * SAMPLE_RATE), round(OVERLAP * SAMPLE_RATE)
     voice = np.zeros(len(wave), np.float32)

@@ -114,7 +114,8 @@ def test_a_worker_does_not_outlive_a_killed_parent(setup, tmp_path):
               "from fctfg.prepare.pool import work_through\nif __name__ == '__main__':\n"
               f"    list(work_through(['talks'], partial(chores.setup, {str(tmp_path)!r}), 1))")
     (tmp_path / "run.py").write_text(script)
-    parent = subprocess.Popen([sys.executable, tmp_path / "run.py"], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    parent = subprocess.Popen([sys.executable, tmp_path / "run.py"],
+                              env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
     talker = tmp_path / "talker"
     wait_until(lambda: talker.exists() and talker.read_text())
     parent.kill()

@@ -34,7 +34,7 @@ def dlib_loads_once():
 
 
 def portrait(left: int = 0, width: int = 320) -> np.ndarray:
-    """(240, width, 3): the face that scikit-image ships, about 110 pixels high, seen through a window from `left` on."""
+    """(240, width, 3): the face that scikit-image ships, about 110 pixels high, through a window from `left` on."""
     from skimage.data import astronaut
 
     return astronaut()[:240, 60 + left:60 + left + width]
@@ -73,7 +73,7 @@ def raw(tmp_path_factory) -> Path:
     make_video(raw / "anna" / "a talk, with cut.mp4", moving(40) + [backdrop()] * 20)
     make_video(raw / "ben" / "größe 说话.mp4", moving(30))
     make_video(raw / "ben" / "nobody.mp4", [backdrop()] * 15)
-    make_video(raw / "ben" / "two.mp4", [np.hstack([portrait(number, 200), portrait(number, 200)]) for number in range(15)])
+    make_video(raw / "ben" / "two.mp4", [np.hstack([portrait(number, 200)] * 2) for number in range(15)])
     make_video(raw / "ben" / "brief.mp4", moving(15))
     make_video(raw / "mute.mp4", moving(10), loud=None)
     make_video(raw / "silent.mp4", moving(10), loud=0.0)
@@ -131,7 +131,8 @@ def test_a_clip_holds_the_face_its_landmarks_and_its_sound(done, raw):
     # The points are in the crop, where a detector that sees only the crop, enlarged, puts them too.
     assert (points > -0.05 * size).all() and (points < 1.05 * size).all()
     large = np.pad(np.kron(frames[20], np.ones((3, 3, 1), np.uint8)), ((60, 60), (60, 60), (0, 0)), mode="edge")
-    again = registry.build("detector", "dlib-hog").landmarks(large, np.array([60, 60, 60 + 3 * size, 60 + 3 * size], float))
+    box = np.array([60, 60, 60 + 3 * size, 60 + 3 * size], float)
+    again = registry.build("detector", "dlib-hog").landmarks(large, box)
     mouth = slice(48, 68)
     assert np.abs((again[mouth].mean(0) - 60) / 3 - points[20, mouth].mean(0)).max() < 0.08 * size
     assert points[:, mouth, 1].min() > size / 2  # the mouth is in the lower half
@@ -161,10 +162,11 @@ def test_a_killed_run_goes_on_where_it_was(done, raw, tmp_path):
         "import os, signal, sys\nfrom fctfg.prepare import prepare, video\nwhole = video.write_clip\n"
         "def cut_off(path, frames, *rest):\n"
         "    if len(os.listdir(sys.argv[2] + '/records')) >= 2:\n"
-        "        frames = (frame if number < 9 else os.kill(os.getpid(), signal.SIGKILL) for number, frame in enumerate(frames))\n"
+        "        frames = (os.kill(os.getpid(), signal.SIGKILL) if n == 9 else f for n, f in enumerate(frames))\n"
         "    return whole(path, frames, *rest)\n"
         "video.write_clip = cut_off\nprepare(sys.argv[1], sys.argv[2], workers=0)\n")
-    killed = subprocess.run([sys.executable, "-c", script, str(raw), str(out)], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    killed = subprocess.run([sys.executable, "-c", script, str(raw), str(out)],
+                            env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert killed.returncode == -9
     finished = {path: path.stat().st_mtime_ns for path in (out / "records").iterdir()}
     assert len(finished) >= 2 and list(out.glob("clips/*.part"))
@@ -221,8 +223,9 @@ def test_folders_inside_each_other_are_refused(raw):
 def test_no_usable_clip_is_said_with_the_reasons_and_leaves_nothing(tmp_path):
     make_video(tmp_path / "raw" / "nobody.mp4", [backdrop()] * 10)
     (tmp_path / "raw" / "broken.mp4").write_bytes(b"nothing" * 100)
-    with pytest.raises(BadData, match="no usable clip: 1 unreadable, 1 no face|no usable clip: 1 no face, 1 unreadable") as caught:
+    with pytest.raises(BadData, match="no usable clip: 1 .*, 1 .*") as caught:
         prepare(tmp_path / "raw", tmp_path / "out", workers=0)
+    assert "1 unreadable" in str(caught.value) and "1 no face" in str(caught.value)
     assert "\n" not in str(caught.value) and "broken.mp4" in str(caught.value)
     assert not (tmp_path / "out").exists()
 

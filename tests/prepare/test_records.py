@@ -28,8 +28,8 @@ def finish(folder: PreparedFolder, source: Source, clips: int, dropped: int = 0,
     for number in range(clips):
         name = f"{source.name}-{number:08}"
         (folder.clips / f"{name}.zip").touch()
-        record.clips.append({"name": name, "file": f"clips/{name}.zip", "speaker": source.speaker, "source": source.shown,
-                             "start": float(number), "frames": 25, "seconds": 1.0})
+        record.clips.append({"name": name, "file": f"clips/{name}.zip", "speaker": source.speaker,
+                             "source": source.shown, "start": float(number), "frames": 25, "seconds": 1.0})
     for number in range(dropped):
         record.drop("no face", number, number + 1)
     folder.write_record(source, record)
@@ -107,8 +107,8 @@ def test_files_that_are_no_videos_are_counted_in_the_manifest(folder, tmp_path):
 
 
 def test_what_a_killed_run_leaves_is_swept_but_not_what_another_shard_writes(folder, tmp_path):
-    mine, other = (next(video for number in range(99) if in_shard((video := source(tmp_path, f"{number}.mp4")).digest, shard))
-                   for shard in ((1, 2), (2, 2)))
+    videos = [source(tmp_path, f"{number}.mp4") for number in range(99)]
+    mine, other = (next(video for video in videos if in_shard(video.digest, shard)) for shard in ((1, 2), (2, 2)))
     names = [f"{mine.name}-00000000.zip", f"{other.name}-00000000.zip.77.part", f"{mine.name}-00000000.zip.77.part"]
     for name in names:
         (folder.clips / name).touch()

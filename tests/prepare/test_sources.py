@@ -26,7 +26,8 @@ def touch(root: Path, *paths: str) -> None:
 def test_finds_videos_below_the_folder_in_order(tmp_path):
     touch(tmp_path, "b/2 lips.MKV", "b/a/é.webm", "a.mp4", "odd", "b/notes.txt", "sound.wav", ".git/x.mp4", "b/._a.mp4")
     videos, others = find_sources(tmp_path)
-    assert [unicodedata.normalize("NFC", video.path) for video in videos] == ["a.mp4", "b/2 lips.MKV", "b/a/é.webm", "odd"]
+    paths = [unicodedata.normalize("NFC", video.path) for video in videos]
+    assert paths == ["a.mp4", "b/2 lips.MKV", "b/a/é.webm", "odd"]
     assert sorted(other.path for other in others) == ["b/notes.txt", "sound.wav"]
     assert all(video.file.is_file() for video in videos)
 
