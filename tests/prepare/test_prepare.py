@@ -267,3 +267,22 @@ def test_a_full_disk_stops_the_run_in_a_line(tmp_path, monkeypatch):
     with pytest.raises(BadData, match="No space left.*same command again") as caught:
         prepare(tmp_path / "raw", tmp_path / "out", workers=0, min_seconds=0.5)
     assert "\n" not in str(caught.value) and not list(tmp_path.glob("out/records/*"))
+
+
+def test_a_video_that_ends_its_process_is_dropped_and_tried_again(tmp_path, monkeypatch):
+    from fctfg.prepare import folder
+    from fctfg.prepare.pool import Died, work_through
+
+    def with_a_crash(tasks, setup, workers):
+        for task, what in work_through(tasks, setup, workers):
+            yield task, Died(-11) if task.path == "crashes.mp4" else what
+
+    for name in ("crashes", "works"):
+        make_video(tmp_path / "raw" / f"{name}.mp4", moving(15))
+    monkeypatch.setattr(folder, "work_through", with_a_crash)
+    summary = prepare(tmp_path / "raw", tmp_path / "out", workers=0, min_seconds=0.5)
+    assert (summary.clips, summary.dropped) == (1, {"died": 1})
+    assert "crashes.mp4: its process was ended" in summary.failures[0]
+    assert [clip.source for clip in read_manifest(tmp_path / "out").clips] == ["works.mp4"]
+    monkeypatch.undo()
+    assert prepare(tmp_path / "raw", tmp_path / "out", workers=0, min_seconds=0.5).clips == 2
