@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import shlex
+import signal
 import sys
+import threading
 
 import click
 
@@ -44,6 +46,8 @@ class Commands(click.Group):
     """Turns the errors that a user can act on into one line on stderr and exit code 1."""
 
     def invoke(self, ctx):
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _interrupt)  # so that a job scheduler's stop leaves nothing half-written
         try:
             return super().invoke(ctx)
         except FctfgError as error:
@@ -60,6 +64,10 @@ class Commands(click.Group):
             commands = self.list_commands(ctx)
             raise click.UsageError(f"No command '{args[0]}'.{registry.suggest(args[0], commands)} "
                                    f"Commands: {', '.join(commands)}.", ctx) from None
+
+
+def _interrupt(_number, _frame):
+    raise KeyboardInterrupt
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
+import shlex
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -61,11 +62,12 @@ def train(recipe: Recipe, data: str | Path, *, run: Run | None = None, out: str 
     try:
         trainer.fit()
     except Stopped as stopped:
-        trainer.say(f"Stopped and saved at step {trainer.step}. Go on with: fctfg train --resume {run.path} --data {data}")
+        trainer.say(f"Stopped and saved at step {trainer.step}. Go on with: "
+                    f"fctfg train --resume {shlex.quote(str(run.path))} --data {shlex.quote(str(data))}")
         return 128 + stopped.signal_number
     finally:
         accelerator.end_training()
-    trainer.say(f"Done at step {trainer.step}: {run.path}. Next: fctfg generate --run {run.path} --face FACE --audio SOUND")
+    trainer.say(f"Done at step {trainer.step}: {run.path}. Next: fctfg generate --run {shlex.quote(str(run.path))} --face FACE --audio SOUND")
     return 0
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 from click.testing import CliRunner
@@ -117,3 +118,19 @@ def test_doctor_says_what_is_there():
     assert "shape_predictor_68_face_landmarks.dat" in found["weight files"]
     text = run("doctor").output
     assert "devices:" in text and "cpu" in text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send to a process")
+def test_a_terminated_command_leaves_nothing_half_written(tmp_path):
+    from fctfg.data import write_synthetic_video
+
+    write_synthetic_video(tmp_path / "a face.mp4", seconds=8)
+    process = subprocess.Popen([sys.executable, "-m", "fctfg", "generate", "--recipe", "warp", "--face", "a face.mp4", "--out", "out.mp4"],
+                               cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".out.mp4*")) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.02)
+    process.terminate()
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 1 and "Traceback" not in said, said
+    assert [path.name for path in tmp_path.iterdir()] == ["a face.mp4"]
