@@ -198,6 +198,7 @@ def _pair(text: str, option: str, example: str) -> tuple[str, str]:
 @click.option("--vocals", is_flag=True, help="Separate the voice from the sound behind it first.")
 @click.option("--min-seconds", type=click.FloatRange(0), default=1.0, show_default=True, help="Drop shorter clips.")
 @click.option("--max-seconds", type=click.FloatRange(0), default=20.0, show_default=True, help="Split longer clips.")
+@click.option("--min-face", type=click.IntRange(1), default=72, show_default=True, help="Drop faces lower than this many pixels in the video.")
 def prepare(raw, out, shard, **options):
     """Make clips to train on from a folder of raw videos."""
     from .prepare import ProgressBar, parse_shard

@@ -11,9 +11,10 @@ from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from .files import replacing
 from .interfaces import FRAME_RATE, SAMPLE_RATE, Clip, Output
 from .recipe import Recipe, Stage
-from .runs import Run, replacing
+from .runs import Run
 
 if TYPE_CHECKING:
     from torch import Tensor

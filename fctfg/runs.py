@@ -13,12 +13,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import BadRun
+from .files import replacing, write_text
 from .recipe import Recipe
 
 if TYPE_CHECKING:
@@ -183,28 +183,6 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
 
     with replacing(path) as temporary:
         temporary.write_bytes(save(tensors, metadata))  # save_file would let nobody else read it
-
-
-def write_text(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-class replacing:
-    """A temporary name beside `path` that takes its place if the block succeeds and vanishes if it does not."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self.temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-
-    def __enter__(self) -> Path:
-        return self.temporary
-
-    def __exit__(self, kind, *_) -> None:
-        if kind is None:
-            os.replace(self.temporary, self.path)
-        else:
-            self.temporary.unlink(missing_ok=True)
 
 
 def _runs_beside(path: Path) -> str:

@@ -168,10 +168,12 @@ class Trainer:
             Stopped: SIGINT or SIGTERM came; the state is saved.
             TrainingFailed: the loss was not finite for `patience` steps in a row.
         """
-        with self._watching_signals():
-            for index in range(self.stage_index, len(self.recipe.stages)):
-                self._run_stage(index)
-        self.reporter.close()
+        try:
+            with self._watching_signals():
+                for index in range(self.stage_index, len(self.recipe.stages)):
+                    self._run_stage(index)
+        finally:
+            self.reporter.close()
         return self.scalars
 
     def _run_stage(self, index: int) -> None:
@@ -270,7 +272,6 @@ class Trainer:
         if self.stage_step % self.recipe.save_every == 0 or stop:
             self._save(optimizer)
         if stop:
-            self.reporter.close()
             raise Stopped(stop)
 
     def _report_is_due(self, stage: Stage) -> bool:

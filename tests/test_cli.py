@@ -17,7 +17,7 @@ OPTIONS = {  # the command line does not grow by accident
     "generate": {"face", "audio", "out", "run_folder", "recipe", "checkpoint", "speaker", "when_audio_is_longer",
                  "when_audio_is_shorter", "fps", "detector", "batch", "device", "precision"},
     "list-plugins": {"kind", "check", "as_json"},
-    "prepare": {"raw", "out", "crop", "size", "detector", "shard", "workers", "vocals", "min_seconds", "max_seconds"},
+    "prepare": {"raw", "out", "crop", "size", "detector", "shard", "workers", "vocals", "min_seconds", "max_seconds", "min_face"},
     "show": {"kind", "name"},
     "train": {"recipe", "visual_encoder", "audio_encoder", "fusion", "decoder", "losses", "settings", "data", "out", "resume",
               "start_from", "device", "precision", "workers", "dry_run"},

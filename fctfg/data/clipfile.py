@@ -29,6 +29,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import BadData
+from ..files import replacing
 from ..interfaces import FRAME_RATE, SAMPLE_RATE
 
 FORMAT = 1
@@ -47,30 +48,24 @@ def write_clip(path: str | Path, frames: Iterable[np.ndarray], wave, landmarks, 
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with zipfile.ZipFile(unfinished, "w") as archive:
-            shape, count = None, 0
-            for frame in frames:
-                if frame.dtype != np.uint8 or frame.ndim != 3 or shape not in (None, frame.shape):
-                    wanted = shape or "(H, W, 3)"
-                    raise ValueError(f"frame {count} is {frame.dtype} {frame.shape}, expected uint8 {wanted}")
-                shape = frame.shape
-                _add(archive, _frame_name(count), encode_jpeg(frame))
-                count += 1
-            if not count:
-                raise ValueError("a clip needs a frame")
-            wave = _checked("wave", wave, (None,))
-            _add(archive, "wave.wav", _wave_header(len(wave)) + _to_pcm(wave))
-            _add(archive, "landmarks.npy", _to_npy(_checked("landmarks", landmarks, (count, 68, 2))))
-            _add(archive, "boxes.npy", _to_npy(_checked("boxes", boxes, (count, 4))))
-            facts = {"format": FORMAT, "frames": count, "height": shape[0], "width": shape[1], "frame_rate": FRAME_RATE,
-                     "samples": len(wave), "sample_rate": SAMPLE_RATE}
-            _add(archive, "clip.json", json.dumps({**about, **facts}, indent=1, ensure_ascii=False).encode())
-        os.replace(unfinished, path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        shape, count = None, 0
+        for frame in frames:
+            if frame.dtype != np.uint8 or frame.ndim != 3 or shape not in (None, frame.shape):
+                wanted = shape or "(H, W, 3)"
+                raise ValueError(f"frame {count} is {frame.dtype} {frame.shape}, expected uint8 {wanted}")
+            shape = frame.shape
+            _add(archive, _frame_name(count), encode_jpeg(frame))
+            count += 1
+        if not count:
+            raise ValueError("a clip needs a frame")
+        wave = _checked("wave", wave, (None,))
+        _add(archive, "wave.wav", _wave_header(len(wave)) + _to_pcm(wave))
+        _add(archive, "landmarks.npy", _to_npy(_checked("landmarks", landmarks, (count, 68, 2))))
+        _add(archive, "boxes.npy", _to_npy(_checked("boxes", boxes, (count, 4))))
+        facts = {"format": FORMAT, "frames": count, "height": shape[0], "width": shape[1], "frame_rate": FRAME_RATE,
+                 "samples": len(wave), "sample_rate": SAMPLE_RATE}
+        _add(archive, "clip.json", json.dumps({**about, **facts}, indent=1, ensure_ascii=False).encode())
     return count
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import BadData
+from ..files import write_text
 from ..interfaces import FRAME_RATE, SAMPLE_RATE
 
 MEDIA_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".flv", ".wmv"}
@@ -63,14 +63,9 @@ def write_manifest(root: str | Path, manifest: Manifest | dict, shard: tuple[int
     """Write `manifest.json`, or `manifest-3-of-64.json` for `shard` (3, 64), and give its path."""
     manifest = Manifest.model_validate(manifest)
     name = "manifest.json" if shard is None else f"manifest-{shard[0]}-of-{shard[1]}.json"
-    path, unfinished = Path(root, name), Path(root, f"{name}.{os.getpid()}.part")
+    path = Path(root, name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        unfinished.write_text(json.dumps(manifest.model_dump(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(unfinished, path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+    write_text(path, json.dumps(manifest.model_dump(), indent=1, ensure_ascii=False) + "\n")
     return path
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import BadMedia
+from ..files import unfinished
 
 
 def existing_file(path: str | os.PathLike) -> Path:
@@ -40,7 +41,7 @@ class NewFile:
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
-        self.temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
+        self.temporary = unfinished(self.path)
         if not self.path.parent.is_dir():
             raise BadMedia(f"{self.path} cannot be written: there is no folder {self.path.parent}; make it first.")
         if self.path.is_dir():

@@ -15,10 +15,10 @@ import torch
 
 from .. import __version__, faces, media
 from ..errors import BadMedia
+from ..files import write_text
 from ..interfaces import FRAME_RATE, SAMPLE_RATE
 from ..model import TalkingFace
 from ..recipe import Recipe
-from ..runs import write_text
 from .draw import Artist, Picture
 from .find import Finder
 from .footage import Footage

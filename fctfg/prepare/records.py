@@ -9,13 +9,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
 from ..errors import BadData
+from ..files import write_text
 from .sources import Source, in_shard
 
 FORMAT = 1  # raised when the same settings would give other clips
@@ -117,7 +117,7 @@ class PreparedFolder:
 
     def sweep(self, shard: tuple[int, int]) -> None:
         """Remove half-written clips of `shard`, which a killed process leaves."""
-        for path in self.clips.glob("*.part"):
+        for path in self.clips.glob(".*.part"):
             match = re.search(r"-([0-9a-f]{8})-\d+\.zip\.\d+\.part$", path.name)
             if match and in_shard(match[1], shard):
                 path.unlink(missing_ok=True)
@@ -169,14 +169,7 @@ NOT_VIDEO = "not a video"
 
 
 def _write(path: Path, values: dict) -> None:
-    """Write JSON so that it is there whole or not at all."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        unfinished.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(unfinished, path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+    write_text(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
 
 
 def _read(path: Path) -> dict | None:

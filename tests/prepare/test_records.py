@@ -109,7 +109,7 @@ def test_files_that_are_no_videos_are_counted_in_the_manifest(folder, tmp_path):
 def test_what_a_killed_run_leaves_is_swept_but_not_what_another_shard_writes(folder, tmp_path):
     videos = [source(tmp_path, f"{number}.mp4") for number in range(99)]
     mine, other = (next(video for video in videos if in_shard(video.digest, shard)) for shard in ((1, 2), (2, 2)))
-    names = [f"{mine.name}-00000000.zip", f"{other.name}-00000000.zip.77.part", f"{mine.name}-00000000.zip.77.part"]
+    names = [f"{mine.name}-00000000.zip", f".{other.name}-00000000.zip.77.part", f".{mine.name}-00000000.zip.77.part"]
     for name in names:
         (folder.clips / name).touch()
     folder.sweep((1, 2))
