@@ -8,7 +8,9 @@ import os
 import signal
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from itertools import count
+from multiprocessing import resource_tracker
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -54,7 +56,9 @@ def _load(dataset: ClipWindows, numbers: _Numbers, processes: int, workers: int 
     loader = DataLoader(_Batches(dataset), batch_size=None, sampler=numbers, num_workers=workers, pin_memory=on_gpu,
                         **options)
     noted: set[str] = set()
-    for stacked, skipped, failure in loader:
+    with _out_of_hearing() if workers else nullcontext():
+        loaded = iter(loader)
+    for stacked, skipped, failure in loaded:
         for name, reason in skipped.items():
             dataset.skipped[name] = reason
             if name not in noted:
@@ -94,6 +98,20 @@ class _Numbers:
         for step in count() if self.batches is None else range(self.batches):
             start = self.first + step * self.batch * self.processes + self.rank
             yield list(range(start, start + self.batch * self.processes, self.processes))
+
+
+@contextmanager
+def _out_of_hearing():
+    """A process begun in this block hears no SIGINT or SIGTERM while it imports; what comes here waits for the end."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # begun later, it would unblock them again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin_worker(_number: int) -> None:

@@ -83,14 +83,22 @@ def test_a_fresh_process_loads_on_when_its_group_is_told_to_end_and_then_ends(da
     """The trainer saves first, and may need a batch for that. No media or detector package is there by then."""
     script = tmp_path / "script.py"
     script.write_text(f"""
-import os, pickle, signal, sys
+import multiprocessing, os, pickle, signal, sys, threading, time
 from fctfg.data import clip_loader
+
+def tell():
+    while not multiprocessing.active_children():  # a worker that is still starting is told too
+        time.sleep(0.001)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.killpg(0, number) if hasattr(os, "killpg") else None
+
 if __name__ == "__main__":
     batches = clip_loader(pickle.loads({pickle.dumps(dataset)!r}), 2, workers=1)
-    next(batches)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-        os.killpg(0, number) if hasattr(os, "killpg") else None
+    threading.Thread(target=tell).start()
+    next(batches)
+    tell()
     for _ in range(5):
         next(batches)
     print("more batches came", {{"av", "dlib", "librosa", "skimage", "torchvision"}} & set(sys.modules) or "")
