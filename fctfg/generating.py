@@ -47,13 +47,13 @@ def generate(face: str, audio: str | None, out: str, *, run: str | None = None, 
              checkpoint: str | None = None, device: str = "auto", precision: str = "auto",
              say: Callable[[str], None] = print, **options: Any) -> dict[str, Any]:
     """Open the model and make `face` say `audio` into `out`; the report. `options` go to `fctfg.pipeline.generate`."""
-    from .media import probe_video
+    from .media import is_picture, probe_video
     from .pipeline import generate as draw
     from .quicken import quicken
 
     model, chosen, weights = open_model(run, recipe, checkpoint, say)
     if audio is None:
-        if not probe_video(face).has_sound:
+        if is_picture(face) or not probe_video(face).has_sound:
             raise BadMedia(f"{face} has no sound of its own; give the speech with --audio.")
         audio = face
     target = pick_device(device)

@@ -78,8 +78,11 @@ def open_media(path: str | os.PathLike):
     kind = container.format.name
     if kind in NOT_MEDIA or kind == "image2" or kind.endswith("_pipe"):
         container.close()
-        raise BadMedia(_not_media(path) if kind in NOT_MEDIA else
-                       f"{path} is a picture, not a video or sound, and damaged or of a rare kind; save it as JPEG.")
+        if kind in NOT_MEDIA:
+            raise BadMedia(_not_media(path))
+        if is_picture(path):
+            raise BadMedia(f"{path} is a picture, not a video or sound; a .mp4, .mov, .wav or .mp3 would do.")
+        raise BadMedia(f"{path} is a picture, not a video or sound, and damaged or of a rare kind; save it as JPEG.")
     return container
 
 

@@ -86,6 +86,8 @@ def test_a_picture_or_a_sound_is_no_video(tmp_path, film, sound_file, beep):
     os.rename(tmp_path / "a.png", tmp_path / "a.mp4")
     with pytest.raises(BadMedia, match="is a picture, not a video"):
         probe_video(tmp_path / "a.mp4")
+    with pytest.raises(BadMedia, match="is a picture, not a video or sound; a .mp4, .mov, .wav or .mp3 would do"):
+        read_sound(tmp_path / "a.mp4")
     Image.new("RGB", (40, 30)).save(tmp_path / "a.tga")
     with pytest.raises(BadMedia, match="is a picture, not a video"):
         read_video(tmp_path / "a.tga")
