@@ -14,7 +14,8 @@ import click
 from . import registry
 from .errors import FctfgError
 
-MACHINE_ERRORS = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT}
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+MACHINE_ERRORS = NO_ROOM | {errno.EACCES, errno.EPERM, errno.EROFS}
 """What the machine refuses, which is no bug of ours: a full disk, a folder that is not ours to write in."""
 
 CHOICES_WHEN_LONGER = ("bounce", "loop", "freeze", "cut")
@@ -55,7 +56,9 @@ class Commands(click.Group):
         except OSError as error:
             if error.errno not in MACHINE_ERRORS:
                 raise
-            raise click.ClickException(f"{error.filename or 'writing'}: {error.strerror}.") from error
+            remedy = "Make room, or write elsewhere" if error.errno in NO_ROOM else "Choose a place that you may use"
+            raise click.ClickException(f"{error.filename or 'writing'}: {error.strerror}. {remedy}; `fctfg train` goes on "
+                                       "with --resume where it last saved.") from error
 
     def resolve_command(self, ctx, args):
         try:
@@ -169,7 +172,7 @@ def train(recipe, losses, settings, data, out, resume, start_from, device, preci
     if run and (changed := differences(run.recipe, chosen)):
         raise click.ClickException(f"{resume} was begun with another recipe: {', '.join(changed[:5])} differ"
                                    f"{'s' if len(changed) == 1 else ''}. Resume it without those options, or start a new run "
-                                   f"with --start-from {resume}.")
+                                   f"with --start-from {shlex.quote(resume)}.")
     if not data:
         raise click.ClickException("Give --data FOLDER, made by `fctfg prepare RAW_FOLDER FOLDER`, or --data synthetic.")
     if not chosen.stages:

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from .errors import BadRun
@@ -41,16 +43,22 @@ class Run:
         """A new folder: `out`, or the next number under `root`.
 
         Raises:
-            BadRun: `out` already holds a run.
+            BadRun: `out` already holds a run, or cannot be written to.
         """
         if out is None:
             taken = [int(match[1]) for path in Path(root).glob("*") if (match := re.match(r"(\d+)-", path.name))]
             out = Path(root) / f"{max(taken, default=0) + 1:04d}-{recipe.name}"
         run = cls(out)
         if run.path.is_dir() and any(run.path.iterdir()):
-            raise BadRun(f"{run.path} is not empty; go on with --resume {run.path}, or give another --out.")
-        run.checkpoints.mkdir(parents=True, exist_ok=True)
-        run.write_recipe(recipe)
+            raise BadRun(f"{run.path} is not empty; go on with --resume {quote(str(run.path))}, or give another --out.")
+        try:
+            run.checkpoints.mkdir(parents=True, exist_ok=True)
+            run.write_recipe(recipe)
+        except OSError as error:
+            for folder in (run.checkpoints, run.path):  # both are empty, or not ours
+                with suppress(OSError):
+                    folder.rmdir()
+            raise BadRun(f"{run.path} cannot be written to: {error.strerror}. Make room, or give another --out.") from None
         return run
 
     @classmethod
@@ -187,4 +195,4 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
 
 def _runs_beside(path: Path) -> str:
     runs = sorted(p.parent.name for p in path.parent.glob("*/recipe.yaml")) if path.parent.is_dir() else []
-    return f" Runs in {path.parent}: {', '.join(runs)}." if runs else ""
+    return f" Runs in {path.parent}: {', '.join(runs)}." if runs else " A folder that `fctfg train` wrote would do."

@@ -6,6 +6,7 @@ import copy
 import math
 import os
 import shlex
+import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from . import registry
 from .data import ClipWindows, clip_loader, make_dataset
-from .errors import BadData, BadRun, BadWeights, TrainingFailed
+from .errors import BadData, BadRun, BadWeights, FctfgError, TrainingFailed
 from .interfaces import Clip, Critic, Output, Task
 from .model import TalkingFace, build_model, check_pair
 from .recipe import PARTS, Recipe, Stage
@@ -59,8 +60,15 @@ def train(recipe: Recipe, data: str | Path, *, run: Run | None = None, out: str 
         trainer.say(line)
     trainer.say(f"{'Going on with' if resume else 'Training'} {recipe.name} on {accelerator.device}, "
                 f"{accelerator.num_processes} process{'es' * (accelerator.num_processes > 1)}; run {run.path}")
+    if trainer.stage_index == len(recipe.stages):
+        trainer.say("It has been through every stage; train on in a new run with "
+                    f"--start-from {shlex.quote(str(run.path))}.")
     try:
         trainer.fit()
+    except FctfgError:
+        if not resume and trainer.step <= 1 and accelerator.is_main_process:  # what cannot begin leaves no folder
+            shutil.rmtree(run.path, ignore_errors=True)
+        raise
     except Stopped as stopped:
         trainer.say(f"Stopped and saved at step {trainer.step}. Go on with: "
                     f"fctfg train --resume {shlex.quote(str(run.path))} --data {shlex.quote(str(data))}")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import time
 
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from fctfg.cli import main
 from fctfg.recipe import Recipe
@@ -101,6 +103,22 @@ def test_what_cannot_work_is_refused_in_one_line(arguments, message):
     done = run(*arguments)
     assert done.exit_code == 1 and done.output.startswith("Error: ") and done.output.count("\n") == 1, done.output
     assert message in done.output
+
+
+def test_a_picture_needs_a_sound(tmp_path):
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    assert "a.png has no sound of its own; give the speech with --audio." in run(
+        "generate", "--recipe", "warp", "--face", tmp_path / "a.png").output
+
+
+def test_a_full_disk_is_one_line_that_says_what_would_work(monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device", "a/run/metrics.jsonl")
+
+    monkeypatch.setattr("fctfg.recipe.Recipe.find", full)
+    done = run("train", "--recipe", "tiny", "--dry-run")
+    assert done.exit_code == 1 and done.output.count("\n") == 1
+    assert done.output.startswith("Error: a/run/metrics.jsonl: No space left on device. Make room, or write elsewhere;")
 
 
 def test_a_refusal_is_one_line_on_stderr_and_no_traceback(refused):

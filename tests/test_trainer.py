@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from accelerate.state import AcceleratorState
 from torch import nn
 
 from fctfg import registry
-from fctfg.errors import BadRun, TrainingFailed
+from fctfg.errors import BadRun, FctfgError, TrainingFailed
 from fctfg.interfaces import Loss
 from fctfg.model import build_model
 from fctfg.recipe import Recipe
@@ -140,6 +141,34 @@ def test_a_folder_that_holds_a_run_is_not_written_over(tmp_path):
     run = trained(recipe(stages__colour__steps=1, stages__adversary__steps=1), tmp_path / "run")
     with pytest.raises(BadRun, match="is not empty; go on with --resume"):
         train(TINY, "synthetic", out=run.path, device="cpu", workers=0)
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_and_leaves_nothing(tmp_path, monkeypatch):
+    (tmp_path / "a file").touch()
+    with pytest.raises(BadRun, match="a file/run cannot be written to: Not a directory. Make room, or give another --out"):
+        Run.create(TINY, tmp_path / "a file/run")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Run, "write_recipe", full)
+    with pytest.raises(BadRun, match="No space left on device"):
+        Run.create(TINY, tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["a file"]
+
+
+def test_a_run_that_fails_at_its_first_step_leaves_no_folder(tmp_path):
+    alone = Recipe.find("sync-expert").with_setting("stages.0.batch", "1")
+    with pytest.raises(FctfgError, match="batch of one"):
+        train(alone, "synthetic", out=tmp_path / "run", device="cpu", workers=0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_with_nothing_left_to_train_says_so(tmp_path):
+    run = trained(recipe(stages__colour__steps=1, stages__adversary__steps=1), tmp_path / "run")
+    said = []
+    train(run.recipe, "synthetic", run=run, device="cpu", workers=0, say=said.append)
+    assert any("It has been through every stage; train on in a new run with --start-from" in line for line in said), said
 
 
 def test_a_checkpoint_that_does_not_fit_its_recipe_is_refused(tmp_path):
