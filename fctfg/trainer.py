@@ -427,6 +427,7 @@ class Trainer:
             if self._signal and number == signal.SIGINT:
                 raise KeyboardInterrupt
             self._signal = number
+            os.write(2, b"\nStopping after this step, with everything saved; Ctrl-C again stops at once.\n")
 
         before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

@@ -142,7 +142,7 @@ def test_doctor_says_what_is_there():
 def test_a_terminated_command_leaves_nothing_half_written(tmp_path):
     from fctfg.data import write_synthetic_video
 
-    write_synthetic_video(tmp_path / "a face.mp4", seconds=8)
+    write_synthetic_video(tmp_path / "a face.mp4", seconds=5)
     process = subprocess.Popen([sys.executable, "-m", "fctfg", "generate", "--recipe", "warp", "--face", "a face.mp4", "--out", "out.mp4"],
                                cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 60
