@@ -79,11 +79,12 @@ def read_weights(path: str | Path) -> PublicWeights:
         raise BadWeights(f"{path} would run '{printable(error)}' when unpickled; it was not. Weights hold no code: get "
                          "a file you trust from its author, best as safetensors.") from None
     except Malformed as error:
+        if "out of bounds for storage" in str(error):  # a tensor whose numbers are not all there
+            raise _ends_early(path) from None
         why = f" ({printable(error)})" if start.startswith((b"\x80", b"PK")) else ""
         raise BadWeights(f"{path} is not a weight file{why}; expected {KNOWN_FORMS}.") from None
     except (EOFError, zipfile.BadZipFile):
-        size = path.stat().st_size
-        raise BadWeights(f"{path} ends early or is damaged ({size:,} bytes); download it again.") from None
+        raise _ends_early(path) from None
     except OSError as error:
         raise BadWeights(f"{path} cannot be read: {error.strerror or error}.") from None
     tensors, scalars = _network(path, content)
@@ -109,6 +110,10 @@ def _first_bytes(path: Path) -> bytes:
     if not start:
         raise BadWeights(f"{path} is empty; download it again.")
     return start
+
+
+def _ends_early(path: Path) -> BadWeights:
+    return BadWeights(f"{path} ends early or is damaged ({path.stat().st_size:,} bytes); download it again.")
 
 
 def _read_safetensors(path: Path) -> PublicWeights:
