@@ -79,7 +79,7 @@ def read_weights(path: str | Path) -> PublicWeights:
         raise BadWeights(f"{path} would run '{printable(error)}' when unpickled; it was not. Weights hold no code: get "
                          "a file you trust from its author, best as safetensors.") from None
     except Malformed as error:
-        if "out of bounds for storage" in str(error):  # a tensor whose numbers are not all there
+        if str(error).endswith("out of bounds for storage of size 0"):  # none of a tensor's numbers are there
             raise _ends_early(path) from None
         why = f" ({printable(error)})" if start.startswith((b"\x80", b"PK")) else ""
         raise BadWeights(f"{path} is not a weight file{why}; expected {KNOWN_FORMS}.") from None
