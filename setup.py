@@ -79,7 +79,10 @@ setup(
             "visual-quality = fctfg_plugins.wav2lip:VisualQualityLoss",
         ],
         "fctfg.tasks": [
+            "invert = fctfg.tasks:InvertTask",
             "observe = fctfg.tasks:ObserveTask",
+            "refine = fctfg.tasks:RefineTask",
+            "synthesise = fctfg.tasks:SynthesiseTask",
             "talk = fctfg.tasks:TalkTask",
         ],
         "fctfg.detectors": [

@@ -17,12 +17,15 @@ generation at any rate, since frames carry their times. Every component converts
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from .errors import BadRecipe
 
 if TYPE_CHECKING:
     from .model import TalkingFace
@@ -44,6 +47,14 @@ class SkipShape(NamedTuple):
     channels: int
     height: int
     width: int
+
+
+class DeltaShape(NamedTuple):
+    """One convolution of a decoder whose weight (outputs, inputs, kernel, kernel) a hypernetwork may offset."""
+
+    outputs: int
+    inputs: int
+    kernel: int
 
 
 @dataclass
@@ -74,7 +85,10 @@ class Clip:
 
 @dataclass
 class FaceCode:
-    """What a visual encoder sees: who the person is, and how the face moves."""
+    """What a visual encoder sees: who the person is, and how the face moves.
+
+    Codes are offsets from the decoder's own mean code: zeros draw the mean face.
+    """
 
     identity: Tensor
     """(B, N, D)"""
@@ -83,7 +97,8 @@ class FaceCode:
     skips: tuple[Tensor, ...] = ()
     """Feature maps (B, T, C, h, w), coarse to fine, as the decoder's `skips` asked; for U-Net decoders."""
     deltas: tuple[Tensor | None, ...] = ()
-    """One weight offset per decoder layer; for hypernetworks."""
+    """One for each of the decoder's `deltas`, or none at all: (B, outputs, inputs, kernel, kernel) or what broadcasts to
+    it; None leaves a layer as it is. A clip's weight is W * (1 + delta), for all of its frames."""
 
 
 @dataclass
@@ -115,8 +130,9 @@ class Output:
     """What a task adds by name: a cycle, an attention map."""
 
     def detach(self) -> Output:
-        """What critics learn from: the drawn frames and extras alone, cut from the graph."""
-        return Output(self.frames.detach(), extra={name: value.detach() for name, value in self.extra.items()})
+        """What critics learn from: the drawn frames, the codes and the extras alone, cut from the graph."""
+        return Output(self.frames.detach(), latent=self.latent and Latent(self.latent.codes.detach()),
+                      extra={name: value.detach() for name, value in self.extra.items()})
 
 
 class Component(nn.Module, ABC):
@@ -133,16 +149,31 @@ class Component(nn.Module, ABC):
 
 
 class VisualEncoder(Component):
-    """Reads the person's pictures and the driving frames. Built with `size` and `codes`, and `skips` where it gives them."""
+    """Reads the person's pictures and the driving frames.
+
+    Built with `size` and `codes`, and with the decoder's `skips` or `deltas` where it gives them.
+    """
 
     gives: ClassVar[frozenset[str]] = frozenset()
     """The optional fields of FaceCode it fills: "skips", "deltas"."""
     needs: ClassVar[frozenset[str]] = frozenset()
-    """The optional fields of Clip it cannot work without; they are passed to `forward` by name."""
+    """What it cannot work without, passed to `forward` by name: optional fields of Clip, and "decoder", the model's own,
+    for encoders that look at what would be drawn."""
 
     @abstractmethod
-    def forward(self, source: Tensor, frames: Tensor, **needed: Tensor) -> FaceCode:
+    def forward(self, source: Tensor, frames: Tensor, **needed: Tensor | Decoder) -> FaceCode:
         """Encode `source` (B, K, 3, H, W) and `frames` (B, T, 3, H, W), with what `needs` names."""
+
+    def invert(self, pictures: Tensor) -> Tensor:
+        """The codes (M, N, D) from which a decoder would draw `pictures` (M, 3, H, W), each a person of its own."""
+        alone = pictures[:, None]
+        return self(alone, alone).identity
+
+    def refinements(self, pictures: Tensor, decoder: Decoder) -> Iterator[tuple[Tensor, tuple[Tensor | None, ...], Tensor]]:
+        """Ever closer inversions of `pictures` (M, 3, H, W), for encoders that give deltas: codes (M, N, D), deltas, and
+        what `decoder` draws of them (M, 3, H, W). The plain one comes first; no gradient goes from one to the one before.
+        """
+        raise BadRecipe(f"{type(self).__name__} does not refine what it reads.")
 
 
 class AudioEncoder(Component):
@@ -168,6 +199,12 @@ class Fusion(Component):
     def forward(self, face: FaceCode, speech: Tensor) -> Latent:
         """Combine `face` with `speech` (B, T, A)."""
 
+    def compose(self, canonical: Tensor, motion: Tensor) -> Tensor:
+        """The codes (B, T, N, D) of the face `canonical` (B, N, D) in `motion` (B, T, N, D), for fusions that keep the
+        two apart; motion may then be scaled, mixed or left out."""
+        raise BadRecipe(f"{type(self).__name__} does not keep who a face is and how it moves apart, so its motion cannot be "
+                        "controlled; `--fusion canonical-motion` does.")
+
 
 class Decoder(Component):
     """Draws frames. Built with `size`; everything else is built to fit it."""
@@ -179,15 +216,24 @@ class Decoder(Component):
     """The style codes it takes per frame."""
     skips: tuple[SkipShape, ...] = ()
     """The feature maps it takes, coarse to fine."""
+    deltas: tuple[DeltaShape, ...] = ()
+    """Its convolutions that a hypernetwork may offset, in the order of `Latent.deltas`."""
 
     @abstractmethod
     def forward(self, latent: Latent) -> Tensor | tuple[Tensor, Tensor]:
         """Draw (B, T, 3, H, W) from `latent`; or that and alpha (B, T, 1, H, W)."""
 
+    def imagine(self, count: int, frames: int) -> Latent:
+        """Random people, another in each frame: codes (count, frames, N, D) with gradients to the weights they come from,
+        for decoders that can draw faces from noise."""
+        raise BadRecipe(f"{type(self).__name__} imagines no faces; `--decoder stylegan2` does.")
+
 
 class Loss(Component):
     """One term of the objective. A loss that learns is a Critic."""
 
+    built_with: ClassVar[frozenset[str]] = frozenset()
+    """The recipe's values that its constructor takes beside its options: "size", "crop"."""
     context: ClassVar[tuple[float, float]] = (0.0, 0.0)
     """Seconds of sound it hears before and after the moment a frame begins."""
 
@@ -252,11 +298,15 @@ def average_gradients(module: nn.Module) -> None:
 
 
 class Task(Component):
-    """How a stage turns a Clip into an Output: talk, observe, and later synthesise, invert, ..."""
+    """How a stage turns a Clip into an Output: talk, observe, synthesise, invert, refine."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """What the visual encoder must give ("deltas") for the stage to have a meaning; it is passed over otherwise."""
 
     @abstractmethod
-    def forward(self, model: TalkingFace, clip: Clip) -> Output:
-        """Run the parts of `model` that this task is about."""
+    def forward(self, model: TalkingFace, clip: Clip) -> Output | list[Output]:
+        """Run the parts of `model` that this task is about. Of several outputs the losses are averaged, and critics look
+        at the last."""
 
 
 @dataclass

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from . import registry
 from .errors import BadData, BadRecipe
-from .interfaces import AudioEncoder, Clip, Decoder, Fusion, Output, VisualEncoder
+from .interfaces import AudioEncoder, Clip, Decoder, FaceCode, Fusion, Latent, Output, VisualEncoder
 from .recipe import Recipe
 
 
@@ -27,17 +27,23 @@ class TalkingFace(nn.Module):
         Raises:
             BadData: the clip lacks something the visual encoder needs, such as landmarks.
         """
-        needed = {name: getattr(clip, name) for name in self.visual_encoder.needs}
+        face = self.see(clip)
+        speech = self.audio_encoder(clip.wave, clip.times)
+        return self.draw(self.fusion(face, speech), face, speech)
+
+    def see(self, clip: Clip) -> FaceCode:
+        """What the visual encoder makes of `clip`, given what it needs."""
+        needed = {name: self.decoder if name == "decoder" else getattr(clip, name) for name in self.visual_encoder.needs}
         for name, value in needed.items():
             if value is None:
                 raise BadData(f"The clips carry no {name.replace('_', ' ')}, which {type(self.visual_encoder).__name__} "
                               "needs; prepare the data again with them.")
-        face = self.visual_encoder(clip.source, clip.frames, **needed)
-        speech = self.audio_encoder(clip.wave, clip.times)
-        latent = self.fusion(face, speech)
+        return self.visual_encoder(clip.source, clip.frames, **needed)
+
+    def draw(self, latent: Latent, face: FaceCode | None = None, speech: Tensor | None = None) -> Output:
+        """What the decoder draws from `latent`, with what that came from, in full precision whatever the networks ran in."""
         drawn = self.decoder(latent)
         frames, alpha = drawn if isinstance(drawn, tuple) else (drawn, None)
-        # Losses and files want full precision whatever the networks ran in.
         return Output(frames.float(), face, speech, latent, None if alpha is None else alpha.float())
 
 
@@ -53,7 +59,7 @@ def build_model(recipe: Recipe) -> TalkingFace:
     torch.manual_seed(recipe.seed)
     decoder = _build(recipe, "decoder", size=recipe.size)
     audio_encoder = _build(recipe, "audio_encoder")
-    wanted = {"skips": decoder.skips} if "skips" in _load(recipe, "visual_encoder").gives else {}
+    wanted = {name: getattr(decoder, name) for name in sorted(_load(recipe, "visual_encoder").gives)}
     visual_encoder = _build(recipe, "visual_encoder", size=recipe.size, codes=decoder.codes, **wanted)
     fusion = _build(recipe, "fusion", codes=decoder.codes, speech_width=audio_encoder.width)
     return TalkingFace(visual_encoder, audio_encoder, fusion, decoder)

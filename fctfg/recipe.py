@@ -94,6 +94,8 @@ class Stage(_Strict):
     """Ends the stage early, looked at after each evaluation."""
     batch: int | None = Field(None, gt=0)
     """Clips a step on each process; the recipe's `batch` where absent."""
+    clip_frames: int | None = Field(None, gt=0)
+    """Frames a clip; the recipe's `clip_frames` where absent."""
     lr: float = Field(1e-4, gt=0)
     betas: tuple[float, float] = (0.9, 0.999)
     ema: float = Field(0.0, ge=0, lt=1)

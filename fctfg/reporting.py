@@ -93,7 +93,8 @@ class Reporter:
                 self.say(f"The loss was not finite at step {step}; the step is skipped ({count} so far).")
 
     def strip(self, step: int, clip: Clip, output: Output) -> None:
-        """Held-out clips as a picture: for each, its references, the true frames, the drawn ones."""
+        """Held-out clips as a picture: for each, its references, the true frames, extras such as the canonical
+        face, the drawn frames."""
         if not self.active:
             return
         from PIL import Image
@@ -103,7 +104,7 @@ class Reporter:
         path.parent.mkdir(exist_ok=True)
         with replacing(path) as temporary:
             Image.fromarray(picture).save(temporary, format="PNG")
-        self.board.add_image("held out: references, truth, drawn", picture, step, dataformats="HWC")
+        self.board.add_image("held out: references, truth, extras, drawn", picture, step, dataformats="HWC")
         first, last = float(clip.times[0]), float(clip.times[-1]) + 1 / FRAME_RATE
         self.board.add_audio("held out", clip.wave[0, round(first * SAMPLE_RATE):round(last * SAMPLE_RATE)].cpu(), step,
                              sample_rate=SAMPLE_RATE)
@@ -120,14 +121,15 @@ class Reporter:
 
 
 def sample_strip(clip: Clip, output: Output) -> np.ndarray:
-    """(rows * H, columns * W, 3) uint8: three rows a clip."""
+    """(rows * H, columns * W, 3) uint8: three rows a clip, and one more for each extra that is pictures."""
     import torch
 
+    size = clip.frames.shape[2:]
+    extras = [value for value in output.extra.values() if value.dim() == 5 and value.shape[2:] == size]
     rows = []
-    for source, truth, drawn in list(zip(clip.source, clip.frames, output.frames))[:CLIPS_IN_STRIP]:
-        count = truth.shape[0]
-        shown = source[torch.arange(count) % source.shape[0]]
-        rows += [_row(shown), _row(truth), _row(drawn)]
+    for pictures in list(zip(clip.source, clip.frames, *extras, output.frames))[:CLIPS_IN_STRIP]:
+        count = len(pictures[1])
+        rows += [_row(row[torch.arange(count) % len(row)]) for row in pictures]
     return np.concatenate(rows)
 
 

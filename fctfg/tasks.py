@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from .interfaces import Clip, Output, Task
+import torch
+
+from .interfaces import Clip, Decoder, Latent, Output, Task
 from .model import TalkingFace
 
 
 class TalkTask(Task):
-    """The whole model draws the clip's frames from its references and sound."""
+    """The whole model draws the clip's frames from its references and sound.
+
+    While evaluating, a model that keeps who a face is apart from how it moves also shows the face without motion, as
+    `canonical` (B, 1, 3, H, W).
+    """
 
     def forward(self, model: TalkingFace, clip: Clip) -> Output:
-        return model(clip)
+        output = model(clip)
+        latent = output.latent
+        if latent.canonical is not None and not torch.is_grad_enabled():
+            still = Latent(latent.canonical[:, None], skips=latent.skips, deltas=latent.deltas)
+            output.extra["canonical"] = model.draw(still).frames
+        return output
 
 
 class ObserveTask(Task):
@@ -18,3 +29,40 @@ class ObserveTask(Task):
 
     def forward(self, model: TalkingFace, clip: Clip) -> Output:
         return Output(clip.frames)
+
+
+class SynthesiseTask(Task):
+    """The decoder imagines as many people as the clip has frames: for stages that teach it what faces look like."""
+
+    def forward(self, model: TalkingFace, clip: Clip) -> Output:
+        return model.draw(model.decoder.imagine(*clip.frames.shape[:2]))
+
+
+class InvertTask(Task):
+    """Each frame by itself becomes codes and is drawn again from them.
+
+    With a decoder that imagines people, their codes (B, T, N, D) come along as `real_codes`, for critics that tell
+    them from the encoder's.
+    """
+
+    def forward(self, model: TalkingFace, clip: Clip) -> Output:
+        shape = clip.frames.shape[:2]
+        output = model.draw(Latent(model.visual_encoder.invert(clip.frames.flatten(0, 1)).unflatten(0, shape)))
+        if type(model.decoder).imagine is not Decoder.imagine:
+            with torch.no_grad():
+                output.extra["real_codes"] = model.decoder.imagine(*shape).codes
+        return output
+
+
+class RefineTask(Task):
+    """Inversions of single frames, each closer than the one before, the plain one left out; HyperStyle's training
+    (Alaluf et al., 2022, arXiv:2111.15666), whose gradients add up over the refinements."""
+
+    needs = frozenset({"deltas"})
+
+    def forward(self, model: TalkingFace, clip: Clip) -> list[Output]:
+        shape = clip.frames.shape[:2]
+        closer = model.visual_encoder.refinements(clip.frames.flatten(0, 1), model.decoder)
+        next(closer)
+        return [Output(drawn.float().unflatten(0, shape), latent=Latent(codes.unflatten(0, shape)))
+                for codes, _, drawn in closer]

@@ -82,8 +82,11 @@ def train(recipe: Recipe, data: str | Path, *, run: Run | None = None, out: str 
 def build_losses(recipe: Recipe) -> nn.ModuleDict:
     """Every loss of the recipe by its name there, with nothing that asks for gradients until a critic trains."""
     torch.manual_seed(recipe.seed)
-    return nn.ModuleDict({name: registry.build("loss", part.name, **part.options)
-                          for name, part in recipe.losses.items()}).requires_grad_(False)
+    losses = nn.ModuleDict()
+    for name, part in recipe.losses.items():
+        wanted = registry.find("loss", part.name).load().built_with
+        losses[name] = registry.build("loss", part.name, **{key: getattr(recipe, key) for key in sorted(wanted)}, **part.options)
+    return losses.requires_grad_(False)
 
 
 def start(model: nn.Module, losses: nn.Module, recipe: Recipe, path: str | Path) -> str:
@@ -188,13 +191,18 @@ class Trainer:
         stage = self.recipe.stages[index]
         if index != self.stage_index or not self.stage_step:
             self.stage_index, self.stage_step, self.scalars = index, 0, {}
+        task = registry.build("task", stage.task.name, **stage.task.options)
+        if lacking := task.needs - self.model.visual_encoder.gives:
+            self.say(f"{stage.name} is passed over: visual encoder '{self.recipe.visual_encoder.name}' gives no "
+                     f"{' and no '.join(sorted(lacking))}, which it is about.")
+            self.stage_index = index + 1
+            return
         for part in PARTS:
             getattr(self.model, part).requires_grad_(part in stage.train)
         learning = [p for p in self.model.parameters() if p.requires_grad]
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False) if stage.ema else None
         fused = {"fused": True} if self.device.type == "cuda" else {}
         optimizer = torch.optim.Adam(learning, lr=stage.lr, betas=stage.betas, **fused) if learning else None
-        task = registry.build("task", stage.task.name, **stage.task.options)
         stage_model = self._wrap(StageModel(self.model, task), learning)
         if optimizer:
             optimizer = self.accelerator.prepare(optimizer)
@@ -225,12 +233,14 @@ class Trainer:
         finite = True
         for clip in clips:
             with _explaining_batch_norm(), nullcontext() if optimizer else torch.no_grad():
-                output = stage_model(clip)
+                outputs = several(stage_model(clip))
             with self.accelerator.autocast() if self.recipe.precision == "bf16" else nullcontext():
                 for name in stage.critics:
-                    scalars = self.losses[name].train_critic(output.detach(), clip)
+                    scalars = self.losses[name].train_critic(outputs[-1].detach(), clip)
                     report.update({f"{name}/{key}": value for key, value in scalars.items()})
-                total = self._weigh(stage, output, clip, report)
+                total = sum(self._weigh(stage, output, clip, report) for output in outputs) / len(outputs)
+                if total.requires_grad:
+                    report["total"] = total
             if not optimizer:
                 finite &= all(math.isfinite(report[f"{name}/critic"]) for name in stage.critics)
                 continue
@@ -249,7 +259,7 @@ class Trainer:
         return report
 
     def _weigh(self, stage: Stage, output: Output, clip: Clip, report: dict[str, Tensor]) -> Tensor:
-        """The weighted sum of the stage's losses. Those of weight 0 are looked at when a report is due."""
+        """The weighted sum of the stage's losses on `output`. Those of weight 0 are looked at when a report is due."""
         total = torch.zeros((), device=self.device)
         for name in stage.losses:
             weight = self._weight(stage, name)
@@ -259,8 +269,6 @@ class Trainer:
             elif self._report_is_due(stage):
                 with torch.no_grad():
                     report[name] = self.losses[name](output, clip)
-        if total.requires_grad:
-            report["total"] = total
         return total
 
     def _weight(self, stage: Stage, name: str) -> float:
@@ -295,7 +303,7 @@ class Trainer:
         state = torch.get_rng_state()  # what evaluation draws must not change what training draws
         for clip in self._held_out(stage):
             with self.accelerator.autocast():
-                output = task(model, clip)
+                output = several(task(model, clip))[-1]
                 report = {f"eval/{name}": self.losses[name](output, clip) for name in stage.losses}
                 for name in {*stage.losses, *stage.critics}:
                     loss = self.losses[name]
@@ -324,7 +332,7 @@ class Trainer:
                 self.say(advice)
 
     def _batches(self, stage: Stage) -> Iterator[Clip]:
-        dataset = make_dataset(self.data, self.recipe, "train", self.context)
+        dataset = make_dataset(self.data, _of_stage(self.recipe, stage), "train", self.context)
         if not self.stage_step:
             for note in dataset.notes:
                 self.say(note)
@@ -332,7 +340,7 @@ class Trainer:
 
     def _held_out(self, stage: Stage) -> Iterator[Clip]:
         """The same clips each time."""
-        dataset = make_dataset(self.data, self.recipe, "held-out", self.context)
+        dataset = make_dataset(self.data, _of_stage(self.recipe, stage), "held-out", self.context)
         return self._load_clips(dataset, stage, workers=0, batches=self.recipe.evaluate_batches)
 
     def _load_clips(self, dataset: ClipWindows, stage: Stage, **options) -> Iterator[Clip]:
@@ -466,6 +474,16 @@ def accelerator_for(precision: str, device: str) -> Accelerator:
         os.environ["ACCELERATE_TORCH_DEVICE"] = device
     return Accelerator(cpu=device == "cpu", mixed_precision=PRECISIONS[precision],
                        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
+
+
+def _of_stage(recipe: Recipe, stage: Stage) -> Recipe:
+    """What clips are cut by, with what the stage says of its own."""
+    return recipe.model_copy(update={"clip_frames": stage.clip_frames or recipe.clip_frames})
+
+
+def several(outputs: Output | list[Output]) -> list[Output]:
+    """What a task returned, as a list."""
+    return outputs if isinstance(outputs, list) else [outputs]
 
 
 def _silence(_line: str) -> None:
