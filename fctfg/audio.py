@@ -1,13 +1,13 @@
-"""What networks hear: the mel spectrogram of Wav2Lip and the MFCC of SyncNet, as batched torch code on any device.
+"""What networks hear: the mel spectrogram of Wav2Lip, the MFCC of SyncNet and that of Speech2Vid, in batched torch.
 
 A wave in [-1, 1] at 16 kHz is all they take, and float32 comes out. In between they reckon in float64 where the
 device has it, whatever autocast and TF32 are allowed elsewhere: logarithms of faint bands beside loud ones lose four
 digits otherwise, and next to the networks it costs nothing. Letters as in interfaces.py; L columns, of which there
 are 80 a second (mel) or 100 (MFCC).
 
-`log_mel` and `mfcc` are the features of a whole sound, as the reference implementations cut them. `mel_windows` and
-`mfcc_windows` are what a network hears at given moments: computed from the samples of that very moment, so that frame
-rates which no hop divides suffer no rounding to the nearest column.
+`log_mel` and `mfcc` are the features of a whole sound, as the reference implementations cut them. `mel_windows`,
+`mfcc_windows` and `mfcc12_windows` are what a network hears at given moments: computed from the samples of that very
+moment, so that frame rates which no hop divides suffer no rounding to the nearest column.
 """
 
 from __future__ import annotations
@@ -33,11 +33,20 @@ MFCC_LENGTH, MFCC_HOP, MFCC_FFT = 400, 160, 512
 MFCC_FILTERS = 26
 MFCC_LIFTER = 22
 INT16 = 32768.0
+MFCC12_FILTERS = 40
+MFCC12_LOWEST, MFCC12_HIGHEST = 300.0, 3700.0  # Hz
 FLOAT64_EPSILON = 2.0**-52  # what python_speech_features puts in place of a zero before the logarithm
 
 MEL_CONTEXT = ((MEL_FFT // 2 + 1) / SAMPLE_RATE, (15 * MEL_HOP + MEL_FFT // 2) / SAMPLE_RATE)
 """Seconds of sound that a window of 16 mel columns hears before and after the moment it begins."""
-MFCC_CONTEXT = (1 / SAMPLE_RATE, (19 * MFCC_HOP + MFCC_LENGTH) / SAMPLE_RATE)
+
+
+def mfcc_context(columns: int, offset: float = 0.0) -> tuple[float, float]:
+    """Seconds of sound that a window of so many MFCC columns, begun `offset` late, hears before and after a moment."""
+    return max(0.0, 1 / SAMPLE_RATE - offset), ((columns - 1) * MFCC_HOP + MFCC_LENGTH) / SAMPLE_RATE + offset
+
+
+MFCC_CONTEXT = mfcc_context(20)
 """Seconds of sound that a window of 20 MFCC columns hears before and after the moment it begins."""
 
 
@@ -100,6 +109,24 @@ def mfcc_windows(wave: Tensor, times: Tensor, steps: int = 20) -> Tensor:
     with _without_autocast(wave):
         segments = _segments(INT16 * _precise(wave), times, steps, MFCC_HOP, MFCC_LENGTH, before=0)
         return _cepstra(segments).transpose(-1, -2)
+
+
+def mfcc12_windows(wave: Tensor, times: Tensor, columns: int = 35) -> Tensor:
+    """The voice heard from each of `times` (T,) on, in seconds from the first sample of `wave` (B, S): (B, T, 12, columns).
+
+    Column k covers 25 ms from `times[t]` + k * 10 ms; beyond the ends of the wave is silence, and of silence every
+    cepstrum is 0. Those of Speech2Vid (Chung, Jamaludin, Zisserman, "You said that?", 2017, arXiv:1705.02966) and of
+    LipGAN, after the MATLAB code that mimics HTK: Hamming windows, samples of 16-bit size, amplitude (not power) in 40
+    triangles from 300 to 3700 Hz, cepstra 1 to 12. Sounds of more than 17 minutes want `times` in float64.
+
+    Raises:
+        BadMedia: the sound is empty.
+    """
+    with _without_autocast(wave):
+        window, filters, cosines = _mfcc12_constants(wave.device)
+        segments = _segments(INT16 * _precise(wave), times, columns, MFCC_HOP, MFCC_LENGTH, before=0)
+        amplitude = torch.fft.rfft(segments * window, MFCC_FFT).abs()
+        return (_log(amplitude @ filters) @ cosines).float().transpose(-1, -2)
 
 
 def _without_autocast(wave: Tensor) -> torch.autocast:
@@ -183,6 +210,14 @@ def _mfcc_filters() -> Tensor:
     return _triangles(edges.floor(), torch.arange(MFCC_FFT // 2 + 1, dtype=torch.float64))
 
 
+def _mfcc12_filters() -> Tensor:
+    """40 triangles (40, 257) float64 of height 1, even steps from 300 to 3700 Hz on the scale 2595 log10(1 + f / 700)."""
+    lowest, highest = (2595 * math.log10(1 + hertz / 700) for hertz in (MFCC12_LOWEST, MFCC12_HIGHEST))
+    mels = torch.linspace(lowest, highest, MFCC12_FILTERS + 2, dtype=torch.float64)
+    frequencies = torch.arange(MFCC_FFT // 2 + 1, dtype=torch.float64) * SAMPLE_RATE / MFCC_FFT
+    return _triangles(700 * (10 ** (mels / 2595) - 1), frequencies)
+
+
 def _triangles(edges: Tensor, positions: Tensor) -> Tensor:
     """Triangle i rises from edge i to edge i + 1 and falls to edge i + 2; sampled at `positions`."""
     widths = edges.diff()[:, None]
@@ -204,12 +239,26 @@ def _mel_constants(device: torch.device) -> tuple[Tensor, Tensor]:
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)
 def _mfcc_constants(device: torch.device) -> tuple[Tensor, Tensor]:
-    """The filters (257, 26), and the orthonormal cosines of cepstra 1 to 12 (26, 12), liftered."""
+    """The filters (257, 26), and the cosines (26, 12)."""
+    return _placed(_mfcc_filters().T, device), _placed(_liftered_cosines(MFCC_FILTERS), device)
+
+
+@torch.compiler.disable
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)
+def _mfcc12_constants(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """The symmetric Hamming window (400,), the filters (257, 40), and the cosines (40, 12)."""
+    window = torch.hamming_window(MFCC_LENGTH, periodic=False, dtype=torch.float64)
+    return tuple(_placed(constant, device)
+                 for constant in (window, _mfcc12_filters().T, _liftered_cosines(MFCC12_FILTERS)))
+
+
+def _liftered_cosines(filters: int) -> Tensor:
+    """From log energies to cepstra 1 to 12, orthonormal, then liftered: (filters, 12) float64."""
     order = torch.arange(1, MFCC_COUNT, dtype=torch.float64)
-    place = (torch.arange(MFCC_FILTERS, dtype=torch.float64) + 0.5) / MFCC_FILTERS
-    cosines = math.sqrt(2 / MFCC_FILTERS) * torch.cos(math.pi * place[:, None] * order)
-    lifter = 1 + MFCC_LIFTER / 2 * torch.sin(math.pi * order / MFCC_LIFTER)
-    return _placed(_mfcc_filters().T, device), _placed(cosines * lifter, device)
+    place = (torch.arange(filters, dtype=torch.float64) + 0.5) / filters
+    cosines = math.sqrt(2 / filters) * torch.cos(math.pi * place[:, None] * order)
+    return cosines * (1 + MFCC_LIFTER / 2 * torch.sin(math.pi * order / MFCC_LIFTER))
 
 
 def _placed(constant: Tensor, device: torch.device) -> Tensor:
