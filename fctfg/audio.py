@@ -112,7 +112,7 @@ def mfcc_windows(wave: Tensor, times: Tensor, steps: int = 20) -> Tensor:
 
 
 def mfcc12_windows(wave: Tensor, times: Tensor, columns: int = 35) -> Tensor:
-    """The voice heard from each of `times` (T,) on, in seconds from the first sample of `wave` (B, S): (B, T, 12, columns).
+    """The voice from each of `times` (T,) on, in seconds from the first sample of `wave` (B, S): (B, T, 12, columns).
 
     Column k covers 25 ms from `times[t]` + k * 10 ms; beyond the ends of the wave is silence, and of silence every
     cepstrum is 0. Those of Speech2Vid (Chung, Jamaludin, Zisserman, "You said that?", 2017, arXiv:1705.02966) and of
@@ -211,7 +211,7 @@ def _mfcc_filters() -> Tensor:
 
 
 def _mfcc12_filters() -> Tensor:
-    """40 triangles (40, 257) float64 of height 1, even steps from 300 to 3700 Hz on the scale 2595 log10(1 + f / 700)."""
+    """40 triangles (40, 257) float64 of height 1, in even steps from 300 to 3700 Hz on the mel scale of `_mfcc_filters`."""
     lowest, highest = (2595 * math.log10(1 + hertz / 700) for hertz in (MFCC12_LOWEST, MFCC12_HIGHEST))
     mels = torch.linspace(lowest, highest, MFCC12_FILTERS + 2, dtype=torch.float64)
     frequencies = torch.arange(MFCC_FFT // 2 + 1, dtype=torch.float64) * SAMPLE_RATE / MFCC_FFT
