@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from .crops import crop, paste
 from .profiles import PROFILES, CropProfile, find_profile
+from .recropping import recrop
 from .shots import number_shots
 from .speaker import Speaker
 from .tracker import FaceTracker, TrackedFace
 
 __all__ = ["PROFILES", "CropProfile", "FaceTracker", "Speaker", "TrackedFace", "crop", "find_profile",
-           "number_shots", "paste"]
+           "number_shots", "paste", "recrop"]

@@ -23,7 +23,7 @@ def turned(points: np.ndarray, degrees: float) -> np.ndarray:
 
 
 def test_an_unknown_profile_suggests_the_nearest():
-    message = r"No crop profile called 'wav2lips'\. Did you mean 'wav2lip'\? There are: face, wav2lip\."
+    message = r"No crop profile called 'wav2lips'\. Did you mean 'wav2lip'\? There are: arcface112, face, wav2lip\."
     with pytest.raises(FctfgError, match=message):
         find_profile("wav2lips")
 
@@ -55,6 +55,8 @@ def test_a_crop_does_not_pump_with_the_mouth(profile, face, open_mouth):
 @pytest.mark.parametrize("degrees", [-20, 0, 20])
 def test_the_face_fills_its_crop(profile, degrees, face):
     points = inside(profile, turned(face, degrees))
+    if profile.name == "arcface112":
+        points = points[17:]  # the chin lies at its edge, and may lie beyond
     assert (points > -0.03).all() and (points < 1.03).all()
 
 
@@ -97,6 +99,19 @@ def test_wav2lip_keeps_the_upper_face_and_draws_the_whole_mouth(face, open_mouth
     for by in (0, 0.3):
         columns, rows = (96 * inside(profile, open_mouth(face, by))[MOUTH]).astype(int).T
         assert mask[rows, columns].min() > 0.9
+
+
+@pytest.mark.parametrize("degrees", [0, -30])
+def test_arcface112_aligns_as_insightface_does(degrees, face, open_mouth):
+    """Against scikit-image's estimate of Umeyama's transform, which insightface takes."""
+    from skimage.transform import SimilarityTransform
+
+    points = turned(60 * open_mouth(face, 0.2), degrees) * [1, 0.9] + [200, 150]
+    five = np.stack([points[36:42].mean(0), points[42:48].mean(0), points[30], points[48], points[54]])
+    wanted = [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+    theirs = SimilarityTransform.from_estimate(five - 0.5, np.array(wanted))  # both count from the first pixel's middle
+    ours = 112 * inside(find_profile("arcface112"), points)
+    np.testing.assert_allclose(ours, theirs(points - 0.5) + 0.5, atol=1e-9)
 
 
 def test_measures_go_there_and_back(face):
