@@ -123,6 +123,10 @@ class PublicFile(_Strict):
     """The names it is known by."""
     fills: dict[str, str]
     """Key prefix in the file -> key prefix in the model (`decoder.`) or the losses (`losses.sync.`)."""
+    translate: str | None = Field(None, pattern=r"^[\w.]+:[\w.]+$")
+    """`package.module:function`, where the file's own names and shapes are not the model's: `function(PublicWeights)`
+    gives its tensors under the names that `fills` speaks of, and the settings it implies by dotted key (`size`,
+    `visual_encoder.name`, `decoder.options.channel_multiplier`). It gives `({}, {})` for a file of another kind."""
     licence: str
     source: str
 

@@ -102,6 +102,9 @@ def recognise(weights: PublicWeights, among: Iterable[Recipe] | None = None,
         BadWeights: none has; the message has the files that would be recognised.
     """
     among = recipes() if among is None else list(among)
+    if not weights.tensors:
+        raise BadWeights(f"{weights.path} holds more than one network, none of which is known: "
+                         f"{printable(', '.join(weights.networks))}.")
     likely = [(agreement, Match(weights, recipe, file)) for recipe in among for file in recipe.public_files
               if (agreement := _agreement(weights.tensors, file)) >= 0.5]
     if not likely:

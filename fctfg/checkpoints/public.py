@@ -18,8 +18,11 @@ from ..errors import BadWeights
 from . import archives
 from .pickles import Malformed, Record, Refused
 
-NETWORKS = ("state_dict",)
-"""Where a file keeps the network when it keeps several; a family that publishes (`g`, `d`, `g_ema`) adds a key here."""
+NETWORKS = ("state_dict", "g_ema", "G_ema")
+"""Where a file keeps the network to run when it keeps several."""
+
+OPTIONS = ("opts", "args", "options", "training_set_kwargs")
+"""Where a file keeps what it was trained with."""
 
 WRAPPERS = ("module.",)
 """Prefixes that training wraps around every key, here DataParallel's."""
@@ -45,19 +48,26 @@ class PublicWeights:
 
     path: Path
     tensors: dict[str, Tensor]
-    """By name, without the prefixes of wrappers, as the network's own state dict has them."""
+    """Of the one network, or of the first that NETWORKS names: by name, without the prefixes of wrappers, as its own
+    state dict has them. Empty where there are several and none is called so."""
     form: str
     """`torch.save`, `TorchScript` or `safetensors`."""
     scalars: dict[str, int | float | str | bool] = field(default_factory=dict)
-    """What the file says beside the network, such as `global_step`."""
+    """What the file says beside the networks, such as `global_step`."""
+    networks: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    """Every network by the key it stands under (`g_ema`, `d`, `state_dict`), each as `tensors`; empty for a file that
+    is nothing but one state dict."""
+    beside: dict[str, Tensor] = field(default_factory=dict)
+    """The tensors beside the networks, such as `latent_avg`."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """What the networks were trained with, as plain values: the content of `opts`, `args` or `training_set_kwargs`."""
 
 
 def read_weights(path: str | Path) -> PublicWeights:
     """The named tensors of a weight file, on the CPU; code inside the file is never run.
 
-    Reads `torch.save` files old and new, plain state dicts or with the network under a key of NETWORKS, also with
-    options and optimizer state beside it; TorchScript archives and pickled modules, by the names of their attributes;
-    and safetensors.
+    Reads `torch.save` files old and new, one state dict or several by name, also with options and optimizer state
+    beside them; TorchScript archives and pickled modules, by the names of their attributes; and safetensors.
 
     Raises:
         BadWeights: missing, damaged, something else, without tensors, or a pickle that would run code.
@@ -87,9 +97,11 @@ def read_weights(path: str | Path) -> PublicWeights:
         raise _ends_early(path) from None
     except OSError as error:
         raise BadWeights(f"{path} cannot be read: {error.strerror or error}.") from None
-    tensors, scalars = _network(path, content)
     form = "TorchScript" if isinstance(content, Record) and content.name.startswith("__torch__") else "torch.save"
-    return PublicWeights(path, _unwrapped(tensors), form, scalars)
+    try:
+        return _sorted_out(path, content, form)
+    except RecursionError:
+        raise BadWeights(f"{path} is not a weight file (it is nested without end); expected {KNOWN_FORMS}.") from None
 
 
 def printable(text: object, length: int = 200) -> str:
@@ -131,19 +143,39 @@ def _read_safetensors(path: Path) -> PublicWeights:
     return PublicWeights(path, _unwrapped(tensors), "safetensors", scalars)
 
 
-def _network(path: Path, content: Any) -> tuple[dict[str, Tensor], dict]:
-    """The network's tensors in the content of a file, and the plain values beside them."""
-    beside = content if isinstance(content, dict) else {}
-    scalars = {name: value for name, value in beside.items() if isinstance(value, (bool, int, float, str))}
-    if nest := next((name for name in NETWORKS if name in beside), None):
-        networks = [_named_tensors(beside[nest])]
-    elif not (networks := [named] if (named := _named_tensors(content)) else []):
-        networks = [named for value in beside.values() if (named := _named_tensors(value))]
-    if len(networks) != 1 or not networks[0]:
-        held = ", ".join(map(str, beside)) or ("nothing" if beside is content else repr(content))
-        problem = "more than one network" if len(networks) > 1 else "no named tensors"
-        raise BadWeights(f"{path} holds {problem}, and none in '{NETWORKS[0]}': {printable(held)}.")
-    return networks[0], scalars
+def _sorted_out(path: Path, content: Any, form: str) -> PublicWeights:
+    """The networks in the content of a file, and the tensors, options and plain values beside them."""
+    members = {str(name): value for name, value in content.items()} if isinstance(content, dict) else {}
+    scalars = {name: value for name, value in members.items() if isinstance(value, (bool, int, float, str))}
+    options, networks = {}, {}
+    for name, value in members.items():
+        if name in OPTIONS or isinstance(value, Record) and value.name == "argparse.Namespace":
+            options |= said if isinstance(said := _plain(value), dict) else {}
+        elif named := _named_tensors(value):
+            networks[name] = _unwrapped(named)
+    loose = _named_tensors(content)  # a state dict, or what stands beside the networks
+    if not (networks or loose):
+        held = ", ".join(members) or ("nothing" if isinstance(content, dict) else repr(content))
+        raise BadWeights(f"{path} holds no named tensors: {printable(held)}.")
+    if not networks:
+        return PublicWeights(path, _unwrapped(loose), form, scalars, options=options)
+    picked = next((networks[name] for name in NETWORKS if name in networks), {})
+    if len(networks) == 1:
+        [picked] = networks.values()
+    return PublicWeights(path, picked, form, scalars, networks, loose, options)
+
+
+def _plain(value: Any) -> Any:
+    """Options without the classes they were kept in: dicts, lists, numbers and words."""
+    if isinstance(value, Record):
+        return _plain(value.state) if isinstance(value.state, dict) else value.name
+    if isinstance(value, type):
+        return getattr(value, "name", value.__name__)
+    if isinstance(value, dict):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in value]
+    return value
 
 
 def _named_tensors(network: Any) -> dict[str, Tensor]:

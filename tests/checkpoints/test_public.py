@@ -180,9 +180,10 @@ def test_what_is_no_weight_file_is_named(tmp_path, content, problem):
     assert "\n" not in str(caught.value)
 
 
-def test_several_networks_and_none_of_a_known_name_are_listed(tmp_path, network):
-    with pytest.raises(BadWeights, match="more than one network.*: first, second"):
-        read_weights(saved(tmp_path / "x.pth", {"first": network.state_dict(), "second": network.state_dict()}))
+def test_several_networks_are_kept_by_name(tmp_path, network):
+    weights = read_weights(saved(tmp_path / "x.pth", {"first": network.state_dict(), "second": {"module.a": torch.ones(2)}}))
+    assert weights.tensors == {} and list(weights.networks) == ["first", "second"]
+    assert list(weights.networks["second"]) == ["a"]
 
 
 def test_a_folder_a_missing_file_and_one_not_ours_to_read(tmp_path, network):
