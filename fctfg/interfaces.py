@@ -159,6 +159,8 @@ class VisualEncoder(Component):
     needs: ClassVar[frozenset[str]] = frozenset()
     """What it cannot work without, passed to `forward` by name: optional fields of Clip, and "decoder", the model's own,
     for encoders that look at what would be drawn."""
+    test_decoder: ClassVar[str] = "tiny"
+    """The decoder plugin it looks at in the contract tests, if it needs one."""
 
     @abstractmethod
     def forward(self, source: Tensor, frames: Tensor, **needed: Tensor | Decoder) -> FaceCode:

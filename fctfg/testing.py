@@ -11,6 +11,7 @@ An instance is built as the core would build it, with the class's `test_options`
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
+from functools import cached_property
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ import torch
 from torch import Tensor
 
 from . import registry
-from .interfaces import (FRAME_RATE, SAMPLE_RATE, Clip, CodeShape, Component, Critic, FaceCode, Latent, Output, SkipShape)
+from .interfaces import (FRAME_RATE, SAMPLE_RATE, Clip, CodeShape, Component, Critic, Decoder, FaceCode, Latent, Output,
+                         SkipShape)
 
 B, K, T = 2, 1, 5
 SPEECH_WIDTH = 8
@@ -148,19 +150,33 @@ class VisualEncoderContract(ComponentContract):
     codes = CodeShape(2, 4)
     skips = (SkipShape(6, 1, 1), SkipShape(4, 8, 8))
 
+    @cached_property
+    def decoder(self) -> Decoder:
+        """The decoder that an encoder which needs one looks at."""
+        torch.manual_seed(2)
+        cls = registry.find("decoder", self.cls.test_decoder).load()
+        return cls(size=self.cls.test_size, **cls.test_options).eval().requires_grad_(False)
+
     def given(self):
+        if "decoder" in self.cls.needs:
+            return {"size": self.cls.test_size, "codes": self.decoder.codes,
+                    **{name: getattr(self.decoder, name) for name in self.cls.gives}}
         wanted = {"skips": self.skips} if "skips" in self.cls.gives else {}
         return {"size": self.cls.test_size, "codes": self.codes, **wanted}
 
     def inputs(self, frames=T, seed=0):
         clip = random_clip(self.cls.test_size, frames, seed=seed)
-        return (clip.source, clip.frames), {name: getattr(clip, name) for name in self.cls.needs}
+        return (clip.source, clip.frames), {name: self.decoder if name == "decoder" else getattr(clip, name)
+                                            for name in self.cls.needs}
 
     def check_shapes(self, out: FaceCode, frames):
         if "skips" in self.cls.gives:
             assert [tuple(skip.shape) for skip in out.skips] == [(B, frames, *skip) for skip in self.skips]
         assert out.identity.shape[0] == B and out.motion.shape[:2] == (B, frames)
         assert out.identity.shape[-1] == out.motion.shape[-1]
+        if "deltas" in self.cls.gives:
+            for delta, layer in zip(out.deltas, self.decoder.deltas, strict=True):
+                assert delta is None or torch.broadcast_shapes(delta.shape, wanted := (B, *layer, layer.kernel)) == wanted
 
 
 class AudioEncoderContract(ComponentContract):
@@ -233,10 +249,22 @@ class DecoderContract(ComponentContract):
 class LossContract(ComponentContract):
     kind = "loss"
 
+    codes = CodeShape(3, 512)
+
+    def given(self):
+        return {name: {"size": self.cls.test_size, "crop": "face"}[name] for name in self.cls.built_with}
+
     def inputs(self, frames=T, seed=0):
+        """The output of a model that keeps who and how apart, its frames depending a little on its codes."""
+        draw = torch.Generator().manual_seed(seed)
         clip = random_clip(self.cls.test_size, frames, seed=seed)
-        drawn = random_clip(self.cls.test_size, frames, seed=seed + 1).frames
-        return (Output(drawn), clip), {}
+        drawn = random_clip(self.cls.test_size, frames, seed=seed + 1).frames.requires_grad_(True)
+        canonical = torch.randn(B, *self.codes, generator=draw).requires_grad_(True)
+        motion = torch.randn(B, frames, *self.codes, generator=draw).requires_grad_(True)
+        codes = canonical[:, None] + motion
+        real_codes = torch.randn(B, frames, *self.codes, generator=draw)
+        return (Output(drawn + 0.01 * codes.sin().mean((2, 3))[..., None, None, None], latent=Latent(codes, canonical, motion),
+                       extra={"real_codes": real_codes}), clip), {}
 
     def check_shapes(self, out: Tensor, frames):
         assert out.shape == ()
@@ -244,13 +272,16 @@ class LossContract(ComponentContract):
     def test_clips_of_a_batch_do_not_influence_each_other(self):
         """A mean over the batch: two equal clips score as one does."""
 
-    def test_the_drawn_frames_are_what_it_judges(self):
-        """The gradient reaches the picture, and no critic's weights."""
+    def test_what_the_model_made_is_what_it_judges(self):
+        """The gradient reaches the picture or its codes, and no critic's weights."""
         loss = self.make().requires_grad_(False)
         (output, clip), _ = self.inputs()
-        output.frames.requires_grad_(True)
+        made = [output.frames, output.latent.codes, output.latent.canonical, output.latent.motion]
+        for tensor in made:
+            tensor.retain_grad()
         loss(output, clip).backward()
-        assert output.frames.grad is not None and torch.isfinite(output.frames.grad).all() and output.frames.grad.abs().sum() > 0
+        reached = [tensor.grad for tensor in made if tensor.grad is not None]
+        assert all(torch.isfinite(grad).all() for grad in reached) and any(grad.abs().sum() > 0 for grad in reached)
         assert all(p.grad is None for p in loss.parameters())
 
     def test_a_critic_learns_only_when_told_to(self):
@@ -258,11 +289,12 @@ class LossContract(ComponentContract):
         if not isinstance(loss, Critic):
             return
         (output, clip), _ = self.inputs()
+        output = output.detach()
         before = [p.detach().clone() for p in loss.network.parameters()]
         loss.requires_grad_(False)
         loss(output, clip)
         assert all(torch.equal(a, b) for a, b in zip(before, loss.network.parameters()))
-        report = loss.train_critic(output.detach(), clip)
+        report = loss.train_critic(output, clip)
         assert torch.isfinite(report["critic"])
         assert any(not torch.equal(a, b) for a, b in zip(before, loss.network.parameters()))
         assert not any(p.requires_grad for p in loss.network.parameters())
