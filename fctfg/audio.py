@@ -37,15 +37,21 @@ MFCC12_FILTERS = 40
 MFCC12_LOWEST, MFCC12_HIGHEST = 300.0, 3700.0  # Hz
 FLOAT64_EPSILON = 2.0**-52  # what python_speech_features puts in place of a zero before the logarithm
 
-MEL_CONTEXT = ((MEL_FFT // 2 + 1) / SAMPLE_RATE, (15 * MEL_HOP + MEL_FFT // 2) / SAMPLE_RATE)
-"""Seconds of sound that a window of 16 mel columns hears before and after the moment it begins."""
+
+def mel_context(columns: int, offset: float = 0.0) -> tuple[float, float]:
+    """Seconds of sound that a window of so many mel columns, begun `offset` late, hears before and after a moment."""
+    return (max(0.0, (MEL_FFT // 2 + 1) / SAMPLE_RATE - offset),
+            max(0.0, ((columns - 1) * MEL_HOP + MEL_FFT // 2) / SAMPLE_RATE + offset))
 
 
 def mfcc_context(columns: int, offset: float = 0.0) -> tuple[float, float]:
     """Seconds of sound that a window of so many MFCC columns, begun `offset` late, hears before and after a moment."""
-    return max(0.0, 1 / SAMPLE_RATE - offset), ((columns - 1) * MFCC_HOP + MFCC_LENGTH) / SAMPLE_RATE + offset
+    return (max(0.0, 1 / SAMPLE_RATE - offset),
+            max(0.0, ((columns - 1) * MFCC_HOP + MFCC_LENGTH) / SAMPLE_RATE + offset))
 
 
+MEL_CONTEXT = mel_context(16)
+"""Seconds of sound that a window of 16 mel columns hears before and after the moment it begins."""
 MFCC_CONTEXT = mfcc_context(20)
 """Seconds of sound that a window of 20 MFCC columns hears before and after the moment it begins."""
 

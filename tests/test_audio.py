@@ -194,6 +194,7 @@ def test_an_empty_sound_is_refused(feature):
 
 
 @pytest.mark.parametrize("windows, context, steps", [(audio.mel_windows, audio.MEL_CONTEXT, 16),
+                                                     (audio.mel_windows, audio.mel_context(27), 27),
                                                      (audio.mfcc_windows, audio.MFCC_CONTEXT, 20),
                                                      (audio.mfcc12_windows, audio.mfcc_context(35), 35)])
 def test_a_window_hears_its_context_and_nothing_else(windows, context, steps):
