@@ -217,7 +217,7 @@ def _mfcc_filters() -> Tensor:
 
 
 def _mfcc12_filters() -> Tensor:
-    """40 triangles (40, 257) float64 of height 1, even steps from 300 to 3700 Hz on the mel scale of `_mfcc_filters`."""
+    """40 triangles (40, 257) float64 of height 1, even steps from 300 to 3700 Hz on the scale of `_mfcc_filters`."""
     lowest, highest = (2595 * math.log10(1 + hertz / 700) for hertz in (MFCC12_LOWEST, MFCC12_HIGHEST))
     mels = torch.linspace(lowest, highest, MFCC12_FILTERS + 2, dtype=torch.float64)
     frequencies = torch.arange(MFCC_FFT // 2 + 1, dtype=torch.float64) * SAMPLE_RATE / MFCC_FFT
