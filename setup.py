@@ -64,6 +64,7 @@ setup(
         ],
         "fctfg.fusions": [
             "add = fctfg_plugins.tiny:AddFusion",
+            "canonical-motion = fctfg_plugins.fc_tfg:CanonicalMotionFusion",
             "speech = fctfg_plugins.wav2lip:SpeechFusion",
             "warp = fctfg_plugins.warp:WarpFusion",
         ],

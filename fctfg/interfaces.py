@@ -71,6 +71,8 @@ class Clip:
     """(T,): when each frame begins, in seconds from the first sample of `wave`."""
     other_wave: Tensor | None = None
     """(B, S): the sound of another moment of the same video, laid out as `wave`; what critics learn is out of step."""
+    driving: Tensor | None = None
+    """(B, T, 3, H, W): what the encoder sees of `frames` where that is not all of them: their mouths may be hidden."""
     landmarks: Tensor | None = None
     """(B, T, 68, 2): the iBUG points of `frames` in [-1, 1], x then y; -1 is the left or upper edge."""
     action_units: Tensor | None = None
@@ -196,6 +198,8 @@ class Fusion(Component):
 
     test_codes: ClassVar[CodeShape] = CodeShape(2, 4)
     """The codes it is built for in the contract tests, for one that takes no others."""
+    reach: int = 0
+    """How many frames before and after it a frame's latent depends on. Beyond the ends of a clip the last frame goes on."""
 
     @abstractmethod
     def forward(self, face: FaceCode, speech: Tensor) -> Latent:

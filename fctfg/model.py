@@ -38,7 +38,7 @@ class TalkingFace(nn.Module):
             if value is None:
                 raise BadData(f"The clips carry no {name.replace('_', ' ')}, which {type(self.visual_encoder).__name__} "
                               "needs; prepare the data again with them.")
-        return self.visual_encoder(clip.source, clip.frames, **needed)
+        return self.visual_encoder(clip.source, clip.frames if clip.driving is None else clip.driving, **needed)
 
     def draw(self, latent: Latent, face: FaceCode | None = None, speech: Tensor | None = None) -> Output:
         """What the decoder draws from `latent`, with what that came from, in full precision whatever the networks ran in."""

@@ -149,6 +149,9 @@ class Recipe(_Strict):
     """The crop profile of faces.py that prepare, train and generate share."""
     clip_frames: int = Field(5, gt=0)
     references: References = References()
+    hide_mouth: float = Field(0.0, ge=0, le=1)
+    """The share of training clips whose driving frames hide the mouth, so that sound alone moves it. Above 0, generating
+    hides it too, unless the sound is the driving video's own."""
     held_out: float = Field(0.1, ge=0, lt=1)
     """The share of speakers kept for evaluation; at least one where there are two."""
     batch: int = Field(4, gt=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from .interfaces import Clip, Decoder, Latent, Output, Task
+from .interfaces import Clip, Decoder, Fusion, Latent, Output, Task
 from .model import TalkingFace
 
 
@@ -18,10 +18,15 @@ class TalkTask(Task):
     def forward(self, model: TalkingFace, clip: Clip) -> Output:
         output = model(clip)
         latent = output.latent
-        if latent.canonical is not None and not torch.is_grad_enabled():
-            still = Latent(latent.canonical[:, None], skips=latent.skips, deltas=latent.deltas)
-            output.extra["canonical"] = model.draw(still).frames
+        if type(model.fusion).compose is not Fusion.compose and not torch.is_grad_enabled():
+            output.extra["canonical"] = model.draw(canonical(model, latent)).frames
         return output
+
+
+def canonical(model: TalkingFace, latent: Latent) -> Latent:
+    """The people of `latent` without motion, one frame of each."""
+    still = model.fusion.compose(latent.canonical, torch.zeros_like(latent.motion[:, :1]))
+    return Latent(still, latent.canonical, torch.zeros_like(still), deltas=latent.deltas)
 
 
 class ObserveTask(Task):

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..errors import BadData
+from ..faces import hide_mouth
 from ..interfaces import FRAME_RATE, SAMPLE_RATE, Clip
 from ..recipe import Recipe
 
@@ -50,6 +51,7 @@ class Window(NamedTuple):
     start: int
     references: np.ndarray
     other: int
+    hides_mouth: bool
 
 
 class ClipWindows(Dataset):
@@ -140,7 +142,8 @@ class ClipWindows(Dataset):
         else:
             choices = _apart(start, length - 1, wanted.apart)
             references = rng.choice(choices, wanted.count, replace=len(choices) < wanted.count)
-        return Window(span.clip, span.first + start, span.first + references, span.first + int(other))
+        hides_mouth = bool(rng.random() < self.recipe.hide_mouth)
+        return Window(span.clip, span.first + start, span.first + references, span.first + int(other), hides_mouth)
 
     def _read(self, window: Window) -> Sample:
         footage, count = self.footage(window.clip), self.recipe.references.count
@@ -154,6 +157,7 @@ class ClipWindows(Dataset):
             "wave": footage.wave(window.start * SAMPLES_A_FRAME - self.margin, self.num_wave),
             "other_wave": footage.wave(window.other * SAMPLES_A_FRAME - self.margin, self.num_wave),
             "landmarks": landmarks,
+            "hides_mouth": np.array(window.hides_mouth),
         }
         return {name: torch.from_numpy(value) for name, value in sample.items()}
 
@@ -166,7 +170,12 @@ class ClipWindows(Dataset):
         there = {name: value.to(device, non_blocking=True) for name, value in stacked.items()}
         for name in ("source", "frames"):
             there[name] = there[name].float().div_(127.5).sub_(1)
-        return Clip(**there, times=self.times.to(device))
+        hides = there.pop("hides_mouth")
+        driving = None
+        if self.recipe.hide_mouth:
+            frames = there["frames"]
+            driving = torch.where(hides[:, None, None, None, None], hide_mouth(frames, there["landmarks"]), frames)
+        return Clip(**there, driving=driving, times=self.times.to(device))
 
 
 def stack(samples: list[Sample]) -> Sample:

@@ -6,6 +6,7 @@ Frames are (H, W, 3) uint8 RGB. Coordinates are pixels, x then y, and continuous
 from __future__ import annotations
 
 from .crops import crop, paste
+from .hiding import hide_mouth
 from .profiles import PROFILES, CropProfile, find_profile
 from .recropping import recrop
 from .shots import number_shots
@@ -13,4 +14,4 @@ from .speaker import Speaker
 from .tracker import FaceTracker, TrackedFace
 
 __all__ = ["PROFILES", "CropProfile", "FaceTracker", "Speaker", "TrackedFace", "crop", "find_profile",
-           "number_shots", "paste", "recrop"]
+           "hide_mouth", "number_shots", "paste", "recrop"]
