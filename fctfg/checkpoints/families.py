@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache, reduce
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +17,13 @@ from ..errors import BadWeights, FctfgError
 from ..model import TalkingFace, build_model
 from ..recipe import PARTS, PublicFile, Recipe
 from .public import PublicWeights, printable, read_weights
-
+from .settings import disagreements, flag_for, listed, with_settings
 
 COUNTER = ".num_batches_tracked"
 """Of batch norm: files from before PyTorch 0.4.1 and many conversions lack it, and nothing reads it in eval mode."""
+
+MEAN = "decoder.mean"
+"""The mean latent, which training files lack; a decoder that offers `estimate_mean()` computes it from its own weights."""
 
 
 @dataclass(frozen=True)
@@ -26,58 +32,67 @@ class Match:
 
     weights: PublicWeights
     recipe: Recipe
+    """With the settings that the file implies."""
     file: PublicFile
+    tensors: dict[str, Tensor]
+    """The file's, under the names that `file.fills` speaks of."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """What the file implies, by dotted key of the recipe."""
+    notice: str = ""
+    """What it filled, under which licence, in a sentence; empty until it has."""
 
     @property
     def losses(self) -> list[str]:
         """The losses of the recipe that it fills."""
-        return sorted({place.split(".")[1] for place in self.file.fills.values() if place.startswith("losses.")})
+        return sorted({place.split(".")[1] for place in self.fills.values() if place.startswith("losses.")})
 
     @property
-    def notice(self) -> str:
-        """What it fills, under which licence, in a sentence."""
-        filled = sorted({".".join(place.split(".")[:2 if place.startswith("losses.") else 1])
-                         for place in self.file.fills.values()})
-        return (f"Filled {', '.join(filled)} from {self.weights.path}: {self}. "
-                f"Licence: {self.file.licence}. Source: {self.file.source}.")
+    def fills(self) -> dict[str, str]:
+        """The part of `file.fills` that this file is for: a translated one may hold less than all."""
+        if not self.file.translate:
+            return self.file.fills
+        return {prefix: place for prefix, place in self.file.fills.items()
+                if any(name.startswith(prefix) for name in self.tensors)}
 
     def __str__(self) -> str:
         return f"{' or '.join(self.file.files)} of recipe '{self.recipe.name}'"
 
 
 def load_public(path: str | Path, recipe: Recipe | None = None) -> tuple[TalkingFace, Match]:
-    """The model that a public file holds, built by its recipe and filled; and what the file is.
+    """The model that a public file holds, built by its recipe with the file's settings and filled; and what the file is.
 
     Without `recipe`, the installed one that the file belongs to.
 
     Raises:
         BadWeights: it is not the whole of a model, or does not fit; the message has the files that would do.
     """
-    weights = read_weights(path)
-    match = _recognise_for(recipe, weights) if recipe else recognise(weights)
-    _refuse_losses(match, known=())
+    match = _recognise_for(recipe, read_weights(path)) if recipe else recognise(read_weights(path))
+    match = _without_losses(match, known=())
     model = build_model(match.recipe)
-    filled = _fill(match, _places(model, {}))
-    if unfilled := [name for name in _places(model, {}) if name not in filled and not name.endswith(COUNTER)]:
+    places = _places(model, {})
+    filled, match = _fill(match, model, places)
+    if unfilled := [name for name in places if name not in filled and not name.endswith(COUNTER)]:
         raise BadWeights(f"{path} is {match}, which leaves {len(unfilled)} weights of the model unset "
                          f"({_some(unfilled)}). Train the rest, or pass one of: {_files_of_models()}.")
     return model, match
 
 
 def fill(model: TalkingFace, losses: Mapping[str, nn.Module] | None, recipe: Recipe, path: str | Path) -> str:
-    """Copy a public file of `recipe` into `model`, or into those of `losses` that it is for; a sentence that says so.
+    """Copy a public file of `recipe` into the parts of `model` and the `losses` that it is for; a sentence that says so.
 
     All or nothing: a file that does not fit changes no weight.
 
     Raises:
-        BadWeights: a file of another recipe, for a loss that is not there, or with keys or shapes that do not fit.
+        BadWeights: a file of another recipe, size or kind, for a loss that is not there, or with keys or shapes that do
+            not fit.
     """
     losses = losses or {}
-    weights, places = read_weights(path), _places(model, losses)
-    match = _recognise_for(recipe, weights, places)
-    _refuse_losses(match, known=losses)
-    _fill(match, places)
-    return match.notice
+    match = _recognise_for(recipe, read_weights(path), places := _places(model, losses))
+    if differing := disagreements(recipe, match.settings):
+        raise BadWeights(f"{path} is {match} with {listed(differing, theirs=True)}; this one has "
+                         f"{listed(differing, theirs=False)}. Pass a file made for it, or "
+                         f"{' '.join(flag_for(key, value) for key, value, _ in differing)}.")
+    return _fill(_without_losses(match, known=losses), model, places)[1].notice
 
 
 def recipes() -> list[Recipe]:
@@ -92,51 +107,82 @@ def recipes() -> list[Recipe]:
 
 
 def recognise(weights: PublicWeights, among: Iterable[Recipe] | None = None,
-              built: Mapping[str, Mapping[str, Tensor]] | None = None) -> Match:
+              built: Mapping[str, Mapping[str, Tensor] | None] | None = None) -> Match:
     """The public file, of the recipes `among` or of all installed, whose keys `weights` has.
 
-    Where several have keys of the same beginnings, the first whose keys and shapes all agree is taken; that needs
-    the recipe's model, which is built unless `built` has its tensors by recipe name.
+    Where several have keys of the same beginnings, it is one whose keys and shapes all agree; of those, one of the
+    recipe that `built` names, then the one whose model it fills furthest. That needs the recipes' models, which are
+    built, without weights, unless `built` has their tensors by recipe name.
 
     Raises:
         BadWeights: none has; the message has the files that would be recognised.
     """
     among = recipes() if among is None else list(among)
+    built = built or {}
+    likely = _likely(weights, among)
+    if not likely:
+        _refuse_unknown(weights, among)
+    if len(likely) == 1:
+        return likely[0][1]
+    ranked = []
+    for agreement, match in likely:
+        known = built.get(match.recipe.name)
+        places = _blank_places(match) if known is None or match.settings else known
+        if not _problems(match, places):
+            share = sum(place.startswith(PARTS) for place in _placed(match)[0]) / len(places)
+            ranked.append(((agreement, match.recipe.name in built, share), match))
+    return max(ranked, key=lambda pair: pair[0])[1] if ranked else likely[0][1]
+
+
+def _likely(weights: PublicWeights, among: Iterable[Recipe]) -> list[tuple[float, Match]]:
+    """What `weights` may be, with how well its keys agree, the likeliest first."""
+    translate = cache(lambda target: _translator(target)(weights))
+    found = []
+    for recipe in among:
+        for file in recipe.public_files:
+            tensors, settings = translate(file.translate) if file.translate else (weights.tensors, {})
+            match = Match(weights, with_settings(recipe, settings), file, tensors, settings)
+            if tensors and (agreement := _agreement(match)) >= 0.5:
+                found.append((agreement, match))
+    return sorted(found, key=lambda pair: -pair[0])
+
+
+def _translator(target: str) -> Callable[[PublicWeights], tuple[dict[str, Tensor], dict[str, Any]]]:
+    """The function that `PublicFile.translate` names; where it cannot be imported, one that knows no file."""
+    module, _, name = target.partition(":")
+    try:
+        return reduce(getattr, name.split("."), import_module(module))
+    except (ImportError, AttributeError):  # of a package that is broken or lacks something: not this file's fault
+        return lambda weights: ({}, {})
+
+
+def _refuse_unknown(weights: PublicWeights, among: Iterable[Recipe]) -> None:
     if not weights.tensors:
         raise BadWeights(f"{weights.path} holds more than one network, none of which is known: "
                          f"{printable(', '.join(weights.networks))}.")
-    likely = [(agreement, Match(weights, recipe, file)) for recipe in among for file in recipe.public_files
-              if (agreement := _agreement(weights.tensors, file)) >= 0.5]
-    if not likely:
-        if all(name.startswith(tuple(f"{part}." for part in PARTS)) for name in weights.tensors):
-            raise BadWeights(f"{weights.path} is the model of a run; pass the folder it came from with --run.")
-        known = "; ".join(f"{_names(recipe.public_files)} (recipe {recipe.name})" for recipe in among
-                          if recipe.public_files) or "none"
-        raise BadWeights(f"{weights.path} holds {len(weights.tensors)} tensors ({_some(weights.tensors)}) of an "
-                         f"unknown network. Known files: {known}.")
-    likely = [match for _, match in sorted(likely, key=lambda pair: -pair[0])]
-    if len(likely) > 1:
-        for match in likely:
-            places = (built or {}).get(match.recipe.name) or _blank_places(match)
-            if not _problems(match, places):
-                return match
-    return likely[0]
+    if all(name.startswith(tuple(f"{part}." for part in PARTS)) for name in weights.tensors):
+        raise BadWeights(f"{weights.path} is the model of a run; pass the folder it came from with --run.")
+    known = "; ".join(f"{_names(recipe.public_files)} (recipe {recipe.name})" for recipe in among
+                      if recipe.public_files) or "none"
+    raise BadWeights(f"{weights.path} holds {len(weights.tensors)} tensors ({_some(weights.tensors)}) of an "
+                     f"unknown network. Known files: {known}.")
 
 
 def _recognise_for(recipe: Recipe, weights: PublicWeights, places: Mapping[str, Tensor] | None = None) -> Match:
     """The file of `recipe` that `weights` is. All installed recipes are looked through, to name the one it is of."""
     others = (other for other in recipes() if other.name != recipe.name)
-    match = recognise(weights, [recipe, *others], {recipe.name: places} if places else None)
+    match = recognise(weights, [recipe, *others], {recipe.name: places})
     if match.recipe.name != recipe.name:
         raise BadWeights(f"{weights.path} is {match}, not of recipe '{recipe.name}', "
                          f"which takes {_names(recipe.public_files) or 'no public file'}.")
     return match
 
 
-def _agreement(tensors: Mapping[str, Tensor], file: PublicFile) -> float:
+def _agreement(match: Match) -> float:
     """From 0 to 1: how many keys begin as the file says, times how many of those beginnings occur."""
-    covered = sum(name.startswith(tuple(file.fills)) for name in tensors) / len(tensors)
-    return covered * sum(any(name.startswith(prefix) for name in tensors) for prefix in file.fills) / len(file.fills)
+    fills, names = match.fills, match.tensors
+    covered = sum(name.startswith(tuple(fills)) for name in names) / len(names)
+    return covered * sum(any(name.startswith(prefix) for name in names) for prefix in fills) / max(len(fills), 1)
 
 
 def _places(model: nn.Module, losses: Mapping[str, nn.Module]) -> dict[str, Tensor]:
@@ -149,26 +195,37 @@ def _places(model: nn.Module, losses: Mapping[str, nn.Module]) -> dict[str, Tens
 
 
 def _blank_places(match: Match) -> dict[str, Tensor]:
-    """The places of a match's recipe, built anew; none where it cannot be built."""
-    parts = {name: match.recipe.losses[name] for name in match.losses if name in match.recipe.losses}
-    try:
-        with torch.random.fork_rng(devices=[]):
-            losses = {name: registry.build("loss", part.name, **part.options) for name, part in parts.items()}
-            return _places(build_model(match.recipe), losses)
-    except FctfgError:
-        return {}
+    """The places of a match's recipe, without numbers; none where it cannot be built."""
+    recipe = match.recipe
+    for device in ("meta", "cpu"):
+        try:
+            with torch.random.fork_rng(devices=[]), torch.device(device):
+                losses = {name: _build_loss(recipe, name) for name in match.losses if name in recipe.losses}
+                return _places(build_model(recipe), losses)
+        except FctfgError:
+            break
+        except (RuntimeError, TypeError, ValueError):  # it looks at numbers while it is built
+            if device == "cpu":
+                raise
+    return {}
+
+
+def _build_loss(recipe: Recipe, name: str) -> nn.Module:
+    part = recipe.losses[name]
+    wanted = registry.find("loss", part.name).load().built_with
+    return registry.build("loss", part.name, **{key: getattr(recipe, key) for key in wanted}, **part.options)
 
 
 def _placed(match: Match) -> tuple[dict[str, Tensor], list[str]]:
     """The file's tensors by the place they go to, and the keys that have none. The longest prefix counts."""
     placed, homeless = {}, []
-    prefixes = sorted(match.file.fills, key=len, reverse=True)
-    for name, tensor in match.weights.tensors.items():
+    prefixes = sorted(match.fills, key=len, reverse=True)
+    for name, tensor in match.tensors.items():
         prefix = next((prefix for prefix in prefixes if name.startswith(prefix)), None)
         if prefix is None:
             homeless.append(name)
         else:
-            placed[match.file.fills[prefix] + name.removeprefix(prefix)] = tensor
+            placed[match.fills[prefix] + name.removeprefix(prefix)] = tensor
     return placed, homeless
 
 
@@ -176,36 +233,59 @@ def _problems(match: Match, places: Mapping[str, Tensor]) -> list[str]:
     """What keeps the file from filling `places`, each with its count and first names; empty where it fits."""
     placed, homeless = _placed(match)
     surplus = homeless + [name for name in placed if name not in places]
-    missing = [name for name in places if name.startswith(tuple(match.file.fills.values())) and name not in placed
-               and not name.endswith(COUNTER)]
+    missing = [name for name in places if name.startswith(tuple(match.fills.values())) and name not in placed
+               and not name.endswith(COUNTER) and name != MEAN]
     shapes = [f"{name}: {tuple(tensor.shape)}, not {tuple(places[name].shape)}" for name, tensor in placed.items()
               if name in places and tensor.shape != places[name].shape]
-    listed = [(missing, "keys are missing"), (surplus, "keys are surplus"), (shapes, "shapes differ")]
-    problems = [f"{len(names)} {what} ({_some(names)})" for names, what in listed if names]
+    counted = [(missing, "keys are missing"), (surplus, "keys are surplus"), (shapes, "shapes differ")]
+    problems = [f"{len(names)} {what} ({_some(names)})" for names, what in counted if names]
     if not problems and (broken := [name for name, tensor in placed.items() if not torch.isfinite(tensor).all()]):
         problems = [f"{len(broken)} tensors are not finite ({_some(broken)})"]
     return problems
 
 
 @torch.no_grad()
-def _fill(match: Match, places: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _fill(match: Match, model: TalkingFace, places: Mapping[str, Tensor]) -> tuple[set[str], Match]:
+    """Copy the file into `places`, those of `model` among them; the filled names, and `match` with its notice."""
     if problems := _problems(match, places):
         raise BadWeights(f"{match.weights.path} looks like {match}, but {'; '.join(problems)}.")
     placed, _ = _placed(match)
     for name, tensor in placed.items():
         places[name].copy_(tensor)  # state dicts share their tensors with the module
-    return placed
+    remark = ""
+    if MEAN in places and MEAN not in placed and any(name.startswith("decoder.") for name in placed):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(match.recipe.seed)
+            places[MEAN].copy_(model.decoder.estimate_mean())
+        placed[MEAN] = places[MEAN]
+        remark = " It has no mean latent; that was computed from its mapping network."
+    filled = sorted({".".join(name.split(".")[:2 if name.startswith("losses.") else 1]) for name in placed})
+    notice = (f"Filled {', '.join(filled)} from {match.weights.path}: {match}.{remark} Licence: {match.file.licence}. "
+              f"Source: {match.file.source}.")
+    return set(placed), replace(match, notice=notice)
 
 
-def _refuse_losses(match: Match, known: Iterable[str]) -> None:
-    if absent := [name for name in match.losses if name not in known]:
-        raise BadWeights(f"{match.weights.path} is {match}: weights of the loss '{absent[0]}', which draw no face. "
+def _without_losses(match: Match, known: Iterable[str]) -> Match:
+    """`match` without what it has for losses that are not `known`.
+
+    Raises:
+        BadWeights: it has nothing else.
+    """
+    absent = {prefix: place for prefix, place in match.fills.items()
+              if place.startswith("losses.") and place.split(".")[1] not in known}
+    if not absent:
+        return match
+    if len(absent) == len(match.fills):
+        raise BadWeights(f"{match.weights.path} is {match}: weights of the loss '{match.losses[0]}', which draw no face. "
                          f"Pass one of: {_files_of_models()}.")
+    kept = {prefix: place for prefix, place in match.fills.items() if prefix not in absent}
+    tensors = {name: tensor for name, tensor in match.tensors.items() if not name.startswith(tuple(absent))}
+    return replace(match, file=match.file.model_copy(update={"fills": kept}), tensors=tensors)
 
 
 def _files_of_models() -> str:
     return ", ".join(_names([file]) for recipe in recipes() for file in recipe.public_files
-                     if not any(place.startswith("losses.") for place in file.fills.values())) or "none is known"
+                     if not all(place.startswith("losses.") for place in file.fills.values())) or "none is known"
 
 
 def _names(files: Iterable[PublicFile]) -> str:
