@@ -23,8 +23,8 @@ def turned(points: np.ndarray, degrees: float) -> np.ndarray:
 
 
 def test_an_unknown_profile_suggests_the_nearest():
-    message = r"No crop profile called 'wav2lips'\. Did you mean 'wav2lip'\? There are: arcface112, face, wav2lip\."
-    with pytest.raises(FctfgError, match=message):
+    known = r"There are: arcface112, face, ffhq, voxceleb, wav2lip\."
+    with pytest.raises(FctfgError, match=r"No crop profile called 'wav2lips'\. Did you mean 'wav2lip'\? " + known):
         find_profile("wav2lips")
 
 
@@ -44,7 +44,7 @@ def test_each_frame_is_cut_as_if_it_were_alone(profile, face, open_mouth):
     np.testing.assert_allclose(profile.matrices(frames), alone, atol=1e-9)
 
 
-@EVERY
+@pytest.mark.parametrize("profile", [profile for name, profile in PROFILES.items() if name != "voxceleb"])
 def test_a_crop_does_not_pump_with_the_mouth(profile, face, open_mouth):
     mouths = 80 * np.stack([open_mouth(face, by) for by in (0, 0.2, 0.6)])
     matrices = profile.matrices(mouths)
@@ -92,13 +92,16 @@ def test_masks_fade_to_nothing_at_the_border(profile, size):
     assert np.abs(np.diff(mask, axis=0)).max() < 16 / size and np.abs(np.diff(mask, axis=1)).max() < 16 / size
 
 
-def test_wav2lip_keeps_the_upper_face_and_draws_the_whole_mouth(face, open_mouth):
-    profile = find_profile("wav2lip")
+@EVERY
+def test_the_whole_mouth_is_drawn(profile, face, open_mouth):
     mask = profile.mask(96)
-    assert not mask[:46].any()
-    for by in (0, 0.3):
-        columns, rows = (96 * inside(profile, open_mouth(face, by))[MOUTH]).astype(int).T
+    for by in (0, 0.3) if profile.name != "arcface112" else (0,):  # which ends at the chin
+        columns, rows = (96 * inside(profile, turned(open_mouth(face, by), 10))[MOUTH]).astype(int).T
         assert mask[rows, columns].min() > 0.9
+
+
+def test_wav2lip_keeps_the_upper_face():
+    assert not find_profile("wav2lip").mask(96)[:46].any()
 
 
 @pytest.mark.parametrize("degrees", [0, -30])
@@ -112,6 +115,30 @@ def test_arcface112_aligns_as_insightface_does(degrees, face, open_mouth):
     theirs = SimilarityTransform.from_estimate(five - 0.5, np.array(wanted))  # both count from the first pixel's middle
     ours = 112 * inside(find_profile("arcface112"), points)
     np.testing.assert_allclose(ours, theirs(points - 0.5) + 0.5, atol=1e-9)
+
+
+def test_voxceleb_is_the_box_of_its_authors(face):
+    points = turned(60 * face, 10) + [200, 150]
+    (left, top), (right, bottom) = points.min(0), points.max(0)
+    size = max(right - left, bottom - top)
+    x, y = (left + right) / 2, (top + bottom) / 2 - size / 6
+    matrix = find_profile("voxceleb").matrices(points[None])[0]
+    np.testing.assert_allclose(matrix, [[2 * size, 0, x - size], [0, 2 * size, y - size]])
+
+
+@pytest.mark.parametrize("narrow", [0.6, 1.0])
+def test_ffhq_is_the_quadrilateral_of_its_authors(narrow, face):
+    """Point by point: half a side is twice the distance of the eyes or 1.8 times that to the mouth, if that is more."""
+    points = turned(60 * face * [narrow, 1], 25) + [200, 150]
+    right_eye, left_eye = points[36:42].mean(0), points[42:48].mean(0)
+    eyes, mouth = (right_eye + left_eye) / 2, (points[48] + points[54]) / 2
+    middle = eyes + 0.1 * (mouth - eyes)
+    along = max(2 * np.hypot(*(left_eye - right_eye)), 1.8 * np.hypot(*(mouth - eyes))) * np.array([np.cos(np.radians(25)), np.sin(np.radians(25))])
+    down = np.array([-along[1], along[0]])
+    matrix = find_profile("ffhq").matrices(points[None])[0]
+    for (u, v), corner in {(0, 0): middle - along - down, (1, 0): middle + along - down, (0, 1): middle - along + down,
+                           (1, 1): middle + along + down}.items():
+        np.testing.assert_allclose(matrix @ [u, v, 1], corner)
 
 
 def test_measures_go_there_and_back(face):
