@@ -10,6 +10,7 @@ EXTRAS = {
     "mediapipe": ["mediapipe>=0.10.14"],
     "face-alignment": ["face-alignment>=1.4"],
     "insightface": ["insightface>=0.7.3", "onnxruntime>=1.17"],
+    "keras": ["h5py>=3.8"],
 }
 
 setup(
@@ -48,7 +49,7 @@ setup(
     extras_require={
         **EXTRAS,
         "all": sorted({requirement for extra in EXTRAS.values() for requirement in extra}),
-        "test": ["pytest>=8", "pytest-benchmark>=4"],
+        "test": ["pytest>=8", "pytest-benchmark>=4", *EXTRAS["keras"]],
     },
     entry_points={
         "console_scripts": ["fctfg = fctfg.cli:main"],

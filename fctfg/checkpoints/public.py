@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BadWeights
-from . import archives
+from . import archives, keras
 from .pickles import Malformed, Record, Refused
 
 NETWORKS = ("state_dict", "g_ema", "G_ema")
@@ -27,7 +27,7 @@ OPTIONS = ("opts", "args", "options", "training_set_kwargs")
 WRAPPERS = ("module.",)
 """Prefixes that training wraps around every key, here DataParallel's."""
 
-KNOWN_FORMS = "what torch.save, TorchScript or safetensors write"
+KNOWN_FORMS = "what torch.save, TorchScript, safetensors or Keras 2 write"
 
 # First bytes of what people take for weights, and what to do instead.
 OTHER_FILES = (
@@ -37,7 +37,6 @@ OTHER_FILES = (
      "a git-lfs pointer, not the file it points to. Run `git lfs pull` where it was cloned, or download it again"),
     (rb"....ftyp|RIFF|\x1aE\xdf\xa3|OggS|fLaC|ID3", "a video or sound. Pass it as --face or --audio"),
     (rb"\xff\xd8\xff|\x89PNG|GIF8", "a picture. Pass it as --face"),
-    (rb"\x89HDF", "a Keras file (HDF5), which is not read. Pass " + KNOWN_FORMS),
     (rb"\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ", "a compressed archive. Unpack it and pass the weight file inside"),
 )
 
@@ -51,7 +50,7 @@ class PublicWeights:
     """Of the one network, or of the first that NETWORKS names: by name, without the prefixes of wrappers, as its own
     state dict has them. Empty where there are several and none is called so."""
     form: str
-    """`torch.save`, `TorchScript` or `safetensors`."""
+    """`torch.save`, `TorchScript`, `safetensors` or `Keras`, whose tensors are `layer/weight` and laid out as there."""
     scalars: dict[str, int | float | str | bool] = field(default_factory=dict)
     """What the file says beside the networks, such as `global_step`."""
     networks: dict[str, dict[str, Tensor]] = field(default_factory=dict)
@@ -67,7 +66,8 @@ def read_weights(path: str | Path) -> PublicWeights:
     """The named tensors of a weight file, on the CPU; code inside the file is never run.
 
     Reads `torch.save` files old and new, one state dict or several by name, also with options and optimizer state
-    beside them; TorchScript archives and pickled modules, by the names of their attributes; and safetensors.
+    beside them; TorchScript archives and pickled modules, by the names of their attributes; safetensors; and the HDF5
+    of Keras 1 and 2 (see `keras.layers`).
 
     Raises:
         BadWeights: missing, damaged, something else, without tensors, or a pickle that would run code.
@@ -80,6 +80,9 @@ def read_weights(path: str | Path) -> PublicWeights:
     try:
         if re.match(rb".{8}\{", start, re.DOTALL):
             return _read_safetensors(path)
+        if start.startswith(keras.MAGIC):
+            tensors, scalars = keras.read(path)
+            return PublicWeights(path, tensors, "Keras", scalars)
         if start.startswith(b"PK"):
             content = archives.read_zip(path)
         else:
@@ -91,7 +94,7 @@ def read_weights(path: str | Path) -> PublicWeights:
     except Malformed as error:
         if str(error).endswith("out of bounds for storage of size 0"):  # none of a tensor's numbers are there
             raise _ends_early(path) from None
-        why = f" ({printable(error)})" if start.startswith((b"\x80", b"PK")) else ""
+        why = f" ({printable(error)})" if start.startswith((b"\x80", b"PK", keras.MAGIC)) else ""
         raise BadWeights(f"{path} is not a weight file{why}; expected {KNOWN_FORMS}.") from None
     except (EOFError, zipfile.BadZipFile):
         raise _ends_early(path) from None
