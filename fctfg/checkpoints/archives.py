@@ -4,7 +4,7 @@ PyTorch's own `weights_only` reader refuses TorchScript and files with training 
 it reads, this reads to the same bits.
 
 Three layouts: the zip archive of `torch.save` since 1.6; TorchScript, the same zip with code beside the tensors; and
-the older stream of pickles with the raw numbers behind them. A bare pickle with numpy arrays is read too.
+the older stream of pickles with the raw numbers behind them. A bare pickle of arrays, tensors or modules is read too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import pickles
+from . import nvlabs, pickles
 from .pickles import Malformed, Record, Refused
 
 DTYPES = {
@@ -206,5 +206,6 @@ RULES: dict[str, pickles.Rule] = {
     **{f"numpy.{core}.multiarray.scalar": lambda record: _numpy_array(record.args[0], (), record.args[1]).item()
        for core in ("core", "_core")},
     **{f"numpy.{core}.numeric._frombuffer": _numpy_frombuffer for core in ("core", "_core")},
+    **nvlabs.RULES,
 }
-"""What PyTorch, TorchScript and numpy write into pickles, by dotted name."""
+"""What PyTorch, TorchScript, numpy and NVlabs write into pickles, by dotted name."""

@@ -168,7 +168,8 @@ class _Thaw:
         return rule(thawed) if rule else thawed
 
 
-def _to_dict(record: Record) -> dict:
+def to_dict(record: Record) -> dict:
+    """The content of a mapping, whatever its class."""
     content = next((arg for arg in record.args if not isinstance(arg, type)), ())
     return {**dict(content), **dict(record.items)}
 
@@ -194,11 +195,13 @@ def _joined(record: Record) -> str:
 
 
 PLAIN_RULES: dict[str, Rule] = {
-    "collections.OrderedDict": _to_dict,
-    "collections.defaultdict": _to_dict,
-    "collections.Counter": _to_dict,
+    "collections.OrderedDict": to_dict,
+    "collections.defaultdict": to_dict,
+    "collections.Counter": to_dict,
     "_codecs.encode": _to_bytes,  # how protocol 2 writes bytes
     "copyreg._reconstructor": _reconstruct,
+    "types.SimpleNamespace": lambda record: {**dict(*record.args), **(record.state or {})},
+    "easydict.EasyDict": to_dict,
     "builtins.bytes": _to_bytes,
     "builtins.bytearray": _to_bytes,
     "builtins.set": lambda record: set(*record.args),
@@ -209,4 +212,4 @@ PLAIN_RULES: dict[str, Rule] = {
        for module in ("pathlib", "pathlib._local")
        for name in ("Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")},
 }
-"""Python's own classes, turned into plain values; training options are full of them."""
+"""Python's own classes and a common one, turned into plain values; training options are full of them."""

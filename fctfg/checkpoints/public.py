@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BadWeights
-from . import archives, keras
+from . import archives, keras, nvlabs
 from .pickles import Malformed, Record, Refused
 
 NETWORKS = ("state_dict", "g_ema", "G_ema")
@@ -59,7 +59,8 @@ class PublicWeights:
     beside: dict[str, Tensor] = field(default_factory=dict)
     """The tensors beside the networks, such as `latent_avg`."""
     options: dict[str, Any] = field(default_factory=dict)
-    """What the networks were trained with, as plain values: the content of `opts`, `args` or `training_set_kwargs`."""
+    """What the networks were trained with, as plain values: the content of `opts`, `args` or `training_set_kwargs`; and
+    by its key what a network was built with, where the file says so."""
 
 
 def read_weights(path: str | Path) -> PublicWeights:
@@ -148,6 +149,9 @@ def _read_safetensors(path: Path) -> PublicWeights:
 
 def _sorted_out(path: Path, content: Any, form: str) -> PublicWeights:
     """The networks in the content of a file, and the tensors, options and plain values beside them."""
+    if nvlabs.is_of_tensorflow(content):
+        raise BadWeights(f"{path} is a StyleGAN pickle of TensorFlow, which is not read. Convert it with legacy.py of "
+                         f"NVlabs' stylegan2-ada-pytorch: python legacy.py --source={path.name} --dest=converted.pkl.")
     members = {str(name): value for name, value in content.items()} if isinstance(content, dict) else {}
     scalars = {name: value for name, value in members.items() if isinstance(value, (bool, int, float, str))}
     options, networks = {}, {}
@@ -156,6 +160,8 @@ def _sorted_out(path: Path, content: Any, form: str) -> PublicWeights:
             options |= said if isinstance(said := _plain(value), dict) else {}
         elif named := _named_tensors(value):
             networks[name] = _unwrapped(named)
+            if keywords := nvlabs.was_built_with(value):
+                options[name] = _plain(keywords)
     loose = _named_tensors(content)  # a state dict, or what stands beside the networks
     if not (networks or loose):
         held = ", ".join(members) or ("nothing" if isinstance(content, dict) else repr(content))
