@@ -153,8 +153,8 @@ def _voxceleb(landmarks: np.ndarray) -> np.ndarray:
     """An upright square twice as wide as the landmarks reach, and a sixth of their reach higher.
 
     That of StelaBou/voxceleb_preprocessing, whose public networks expect it. They mirror and blur what lies outside the
-    frame; here its edge goes on. As the landmarks reach to the chin, this one swells with the mouth, by 2 or 3 % in real
-    speech. `face` covers much the same (92 % of the union of both, over 119 real faces) and keeps still.
+    frame; here its edge goes on. As the landmarks reach to the chin, this one swells with the mouth, by 2 or 3 % in
+    real speech. `face` covers much the same (92 % of the union of both, over 119 real faces) and keeps still.
     """
     low, high = landmarks.min(1), landmarks.max(1)
     reach = (high - low).max(1)

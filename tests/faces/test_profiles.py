@@ -133,7 +133,8 @@ def test_ffhq_is_the_quadrilateral_of_its_authors(narrow, face):
     right_eye, left_eye = points[36:42].mean(0), points[42:48].mean(0)
     eyes, mouth = (right_eye + left_eye) / 2, (points[48] + points[54]) / 2
     middle = eyes + 0.1 * (mouth - eyes)
-    along = max(2 * np.hypot(*(left_eye - right_eye)), 1.8 * np.hypot(*(mouth - eyes))) * np.array([np.cos(np.radians(25)), np.sin(np.radians(25))])
+    half = max(2 * np.hypot(*(left_eye - right_eye)), 1.8 * np.hypot(*(mouth - eyes)))
+    along = half * np.array([np.cos(np.radians(25)), np.sin(np.radians(25))])
     down = np.array([-along[1], along[0]])
     matrix = find_profile("ffhq").matrices(points[None])[0]
     for (u, v), corner in {(0, 0): middle - along - down, (1, 0): middle + along - down, (0, 1): middle - along + down,
