@@ -73,6 +73,8 @@ class Clip:
     """(B, S): the sound of another moment of the same video, laid out as `wave`; what critics learn is out of step."""
     driving: Tensor | None = None
     """(B, T, 3, H, W): what the encoder sees of `frames` where that is not all of them: their mouths may be hidden."""
+    other_driving: Tensor | None = None
+    """(B, T, 3, H, W): frames of another motion, to be blended with the one of `frames` when generating."""
     landmarks: Tensor | None = None
     """(B, T, 68, 2): the iBUG points of `frames` in [-1, 1], x then y; -1 is the left or upper edge."""
     action_units: Tensor | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import torch
 from torch import Tensor, nn
 
@@ -11,8 +13,31 @@ from .interfaces import AudioEncoder, Clip, Decoder, FaceCode, Fusion, Latent, O
 from .recipe import Recipe
 
 
+@dataclass(frozen=True)
+class Steering:
+    """What a user wants changed of how faces move, for fusions that keep it apart from who they are."""
+
+    motion: float = 1.0
+    """Scales the motion codes; at 0 every frame is the canonical face."""
+    blend: float = 0.0
+    """The share of the motion that comes from `Clip.other_driving`, where that is given."""
+    offset: Tensor | None = None
+    """(N, D): added to every motion code."""
+
+    def __call__(self, fusion: Fusion, latent: Latent, other: Latent | None) -> Latent:
+        """`latent` as wanted; `other` is the same people moving as the other driving frames do."""
+        motion = latent.motion if other is None else latent.motion.lerp(other.motion, self.blend)
+        motion = self.motion * motion
+        if self.offset is not None:
+            motion = motion + self.offset.to(motion)
+        return replace(latent, codes=fusion.compose(latent.canonical, motion), motion=motion)
+
+
 class TalkingFace(nn.Module):
     """visual encoder + audio encoder -> fusion -> decoder."""
+
+    steering: Steering | None = None
+    """None leaves the motion as the fusion makes it."""
 
     def __init__(self, visual_encoder: VisualEncoder, audio_encoder: AudioEncoder, fusion: Fusion, decoder: Decoder):
         super().__init__()
@@ -29,7 +54,11 @@ class TalkingFace(nn.Module):
         """
         face = self.see(clip)
         speech = self.audio_encoder(clip.wave, clip.times)
-        return self.draw(self.fusion(face, speech), face, speech)
+        latent = self.fusion(face, speech)
+        if self.steering:
+            other = None if clip.other_driving is None else self.fusion(self.see(replace(clip, driving=clip.other_driving)), speech)
+            latent = self.steering(self.fusion, latent, other)
+        return self.draw(latent, face, speech)
 
     def see(self, clip: Clip) -> FaceCode:
         """What the visual encoder makes of `clip`, given what it needs."""

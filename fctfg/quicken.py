@@ -66,6 +66,7 @@ class QuickTalkingFace(TalkingFace):
         _lay_out(quick, PRECISIONS[precision])
         super().__init__(quick.visual_encoder, quick.audio_encoder, quick.fusion, quick.decoder)
         self.eval()
+        self.steering = model.steering
         self.precision = precision
         self.notes = []
         self.device = device

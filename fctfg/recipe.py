@@ -147,6 +147,9 @@ class Recipe(_Strict):
     """Height and width of the pictures the model reads and draws."""
     crop: str = "face"
     """The crop profile of faces.py that prepare, train and generate share."""
+    redraws: Literal["face", "crop"] = "face"
+    """What is the model's in a crop: the face, to be blended into the frame; or all of it, background too, so that a
+    picture that a driving video moves is shown as the crop itself."""
     clip_frames: int = Field(5, gt=0)
     references: References = References()
     hide_mouth: float = Field(0.0, ge=0, le=1)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import FctfgError
+from ..faces import hide_mouth
 from ..interfaces import SAMPLE_RATE, Clip
 from ..model import TalkingFace
 
@@ -43,15 +44,17 @@ class Picture:
     """(h, w, 3) uint8 RGB: what the model made of it."""
     alpha: np.ndarray | None = None
     """(h, w) float32 in [0, 1]: where the model changed it, if the model says."""
+    other: Picture | None = None
+    """A frame of another driving video at the same time, whose motion is blended in."""
 
 
 class Artist:
     """Draws faces in batches; where memory runs out, in smaller ones from then on."""
 
     def __init__(self, model: TalkingFace, wave: np.ndarray, frame_rate: Fraction, device: torch.device, batch: int,
-                 person: np.ndarray | None = None, own_reference: bool = True):
+                 person: np.ndarray | None = None, own_reference: bool = True, hides_mouth: bool = False):
         """`wave` (S,) is the whole sound at 16 kHz. The reference is each frame itself, or else `person` (size, size,
-        3) uint8, or, without one, the first face there is."""
+        3) uint8, or, without one, the first face there is. `hides_mouth` from the encoder, so that sound moves it."""
         self.model = model
         self.wave = wave
         self.frame_rate = frame_rate
@@ -59,36 +62,39 @@ class Artist:
         self.batch = batch
         self.notes: list[str] = []
         self.own_reference = own_reference
+        self.hides_mouth = hides_mouth
         self._person = None if person is None else self._tensor([person])
 
     def draw(self, pictures: Iterator[Picture]) -> Iterator[Picture]:
         """Every one of `pictures` in order, those with a place drawn."""
         with torch.inference_mode():
-            while lot := list(islice(pictures, self.batch)):
-                self._draw([picture for picture in lot if picture.place])
+            for before, lot, after in lots(pictures, self.batch, self.model.fusion.reach):
+                self._draw(*([picture for picture in some if picture.place] for some in (before, lot, after)))
                 while lot:
                     yield lot.pop(0)  # not held here while the next stage has it
 
-    def _draw(self, faces: list[Picture]) -> None:
+    def _draw(self, before: list[Picture], faces: list[Picture], after: list[Picture]) -> None:
+        reach, around = self.model.fusion.reach, before + faces + after
         done = 0
         while done < len(faces):
-            some = faces[done:done + self.batch]
-            if self._fits(some):
-                done += len(some)
+            first, last = len(before) + done, len(before) + min(done + self.batch, len(faces))
+            start = max(0, first - reach)
+            if self._fits(around[start:last + reach], slice(first - start, last - start)):
+                done += last - first
             else:
-                self._take_fewer(len(some))
+                self._take_fewer(last - first)
 
-    def _fits(self, faces: list[Picture]) -> bool:
-        """Draw `faces` at once; False where memory ran out over it."""
+    def _fits(self, faces: list[Picture], wanted: slice) -> bool:
+        """Draw the `wanted` ones among consecutive `faces` at once; False where memory ran out over it."""
         try:
             output = self.model(self.clip(faces))
-            drawn = ((output.frames[0].clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-            alpha = None if output.alpha is None else output.alpha[0, :, 0].clamp(0, 1).cpu().numpy()
+            drawn = ((output.frames[0, wanted].clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+            alpha = None if output.alpha is None else output.alpha[0, wanted, 0].clamp(0, 1).cpu().numpy()
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
             return False
-        for i, picture in enumerate(faces):
+        for i, picture in enumerate(faces[wanted]):
             picture.drawn = drawn[i]
             picture.alpha = None if alpha is None else alpha[i]
         return True
@@ -108,11 +114,21 @@ class Artist:
         if not self.own_reference and self._person is None:
             self._person = frames[:, :1]
         wave, times = self._sound([picture.number for picture in faces])
-        landmarks = None
-        if "landmarks" in self.model.visual_encoder.needs:
-            landmarks = np.stack([crop_coordinates(picture.place) for picture in faces])
-            landmarks = torch.from_numpy(landmarks).to(self.device)[None]
-        return Clip(frames if self.own_reference else self._person, frames, wave, times, landmarks=landmarks)
+        landmarks = self._landmarks(faces) if "landmarks" in self.model.visual_encoder.needs or self.hides_mouth else None
+        others = [picture.other for picture in faces if picture.other]
+        return Clip(frames if self.own_reference else self._person, frames, wave, times, landmarks=landmarks,
+                    driving=self._driving(faces) if self.hides_mouth else None,
+                    other_driving=self._driving(others) if others else None)
+
+    def _driving(self, faces: list[Picture]) -> Tensor:
+        """What the encoder sees of them."""
+        frames = self._tensor([picture.crop for picture in faces])
+        return hide_mouth(frames, self._landmarks(faces)) if self.hides_mouth else frames
+
+    def _landmarks(self, faces: list[Picture]) -> Tensor:
+        """(1, T, 68, 2) in [-1, 1] of the crop"""
+        landmarks = np.stack([crop_coordinates(picture.place) for picture in faces])
+        return torch.from_numpy(landmarks).to(self.device)[None]
 
     def _tensor(self, crops: list[np.ndarray]) -> Tensor:
         """(1, T, 3, size, size) in [-1, 1]"""
@@ -129,6 +145,17 @@ class Artist:
         heard[max(0, -start):][:len(inside)] = inside
         times = [float(number / self.frame_rate - Fraction(start, SAMPLE_RATE)) for number in numbers]
         return torch.from_numpy(heard).to(self.device)[None], torch.tensor(times, device=self.device)
+
+
+def lots(items: Iterator[Picture], count: int, reach: int) -> Iterator[tuple[list[Picture], list[Picture], list[Picture]]]:
+    """`items` in lists of `count`, the last one shorter, each with the `reach` ones before it and after it."""
+    before: list[Picture] = []
+    coming: list[Picture] = []
+    while lot := coming + list(islice(items, max(count, reach) - len(coming))):
+        coming = list(islice(items, reach))
+        next_before = (before + lot)[-reach:] if reach else []
+        yield before, lot, coming
+        before = next_before
 
 
 def crop_coordinates(place: Place) -> np.ndarray:

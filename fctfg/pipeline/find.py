@@ -50,6 +50,17 @@ class Finder:
                 crops = {frame.index: crop(frame.pixels, place.matrix, self.size)}
             yield Picture(number, frame.pixels, place, crops.get(frame.index))
 
+    def find_start(self) -> Picture:
+        """The first frame that shows the face.
+
+        Raises:
+            BadMedia: no frame does.
+        """
+        for picture in self.find(play(self.footage.read, self.footage.expected or 1, when_shorter="silence")):
+            if picture.place:
+                return picture
+        raise self._nobody()
+
     def _placed(self, shown: Iterator[Shown]) -> Iterator[Shown]:
         """`shown` again, each once its place is known."""
         repeated = []
@@ -91,3 +102,19 @@ def _scaled(speaker: str, scale: float) -> str:
         return ",".join(f"{scale * float(place):.1f}" for place in speaker.split(",")) if scale != 1 else speaker
     except ValueError:
         return speaker
+
+
+def hold(pictures: Iterator[Picture], first: Picture) -> Iterator[Picture]:
+    """`pictures` where one without a face has that of the one before; those at the beginning have that of `first`."""
+    place, seen = first.place, first.crop
+    for picture in pictures:
+        if picture.place:
+            place, seen = picture.place, picture.crop
+        picture.place, picture.crop = place, seen
+        yield picture
+
+
+def blend(pictures: Iterator[Picture], others: Iterator[Picture]) -> Iterator[Picture]:
+    """`pictures`, each with the one of `others` at its time."""
+    for picture, picture.other in zip(pictures, others):
+        yield picture

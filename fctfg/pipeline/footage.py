@@ -23,12 +23,16 @@ class Footage:
         BadMedia: the file is missing, or is neither a video nor a picture.
     """
 
-    def __init__(self, path: str | Path, frame_rate_of_pictures: Fraction):
+    def __init__(self, path: str | Path, frame_rate_of_pictures: Fraction, resampled: bool = False):
+        """A video keeps its own frame rate, unless it is to be `resampled` to that of pictures."""
         self.path = Path(path)
+        self.resampled = resampled
         self.problem: str | None = None
         """What is to be known of how it was read, in one sentence."""
         self.scale = 1.0
         """How large its frames are, to the file's."""
+        self.start = 0
+        """The frame of the file that it begins with; set before it is read."""
         self.is_picture = media.is_picture(path)
         if self.is_picture:
             self._picture = self._shrunk(media.read_picture(path))
@@ -37,15 +41,16 @@ class Footage:
         else:
             info = media.probe_video(path)
             self.width, self.height = info.width, info.height
-            self.frame_rate = info.frame_rate
+            self.frame_rate = frame_rate_of_pictures if resampled else info.frame_rate
             self.expected = info.num_frames
 
     def read(self, start: int = 0) -> Iterator[np.ndarray]:
         """The frames (H, W, 3) uint8 RGB from the `start`-th on, the same ones every time."""
+        start += self.start
         if self.is_picture:
             yield from [self._picture][start:]
             return
-        with closing(media.read_video(self.path, start=start)) as frames:
+        with closing(media.read_video(self.path, self.frame_rate if self.resampled else None, start)) as frames:
             yield from frames
             self.problem = self.problem or frames.problem
 

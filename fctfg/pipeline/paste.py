@@ -37,3 +37,10 @@ class Paster:
         if size not in self._masks:
             self._masks[size] = self.profile.mask(size)
         return self._masks[size]
+
+
+def show_crops(pictures: Iterator[Picture]) -> Iterator[Picture]:
+    """`pictures` that show what was drawn and nothing around it."""
+    for picture in pictures:
+        picture.pixels = picture.drawn
+        yield picture

@@ -79,6 +79,7 @@ def test_the_sound_reaches_as_far_as_the_encoder_hears(model):
     class Model(torch.nn.Module):
         visual_encoder = model.visual_encoder
         audio_encoder = Encoder()
+        fusion = model.fusion
 
     wave = wave_of(1)
     clip = artist_of(Model(), wave).clip(list(pictures_of(3)))
@@ -133,7 +134,7 @@ class Small:
 
     def __init__(self, model, holds, error):
         self.model, self.holds, self.error, self.tried = model, holds, error, []
-        self.visual_encoder, self.audio_encoder = model.visual_encoder, model.audio_encoder
+        self.visual_encoder, self.audio_encoder, self.fusion = model.visual_encoder, model.audio_encoder, model.fusion
 
     def __call__(self, clip):
         self.tried.append(clip.frames.shape[1])
@@ -178,3 +179,21 @@ def test_alpha_and_overshoot(model):
 
     picture, = artist_of(Loud(model, 1, None), wave_of(1)).draw(pictures_of(1))
     assert (picture.drawn == 255).all() and (picture.alpha == 0.25).all() and picture.alpha.shape == (SIZE, SIZE)
+
+
+@pytest.mark.parametrize(("batch", "reach"), [(4, 0), (4, 1), (4, 3), (2, 3), (11, 1)])
+def test_a_model_that_looks_around_sees_the_neighbours_across_batches(model, batch, reach):
+    class Around(torch.nn.Module):
+        """Draws each frame as the mean of its neighbours' numbers, the last one going on beyond the ends."""
+
+        visual_encoder, audio_encoder, fusion = model.visual_encoder, model.audio_encoder, torch.nn.Identity()
+        fusion.reach = reach
+
+        def forward(self, clip):
+            value = clip.frames[..., :1, :1]
+            padded = torch.cat([value[:, :1]] * reach + [value] + [value[:, -1:]] * reach, 1)
+            mean = padded.unfold(1, 2 * reach + 1, 1).mean(-1)
+            return Output(mean.expand_as(clip.frames))
+
+    drawn = [[picture.drawn[0, 0] for picture in artist_of(Around(), wave_of(1), size).draw(pictures_of(11))] for size in (batch, 50)]
+    assert len(drawn[0]) == 11 and np.array_equal(*drawn)
