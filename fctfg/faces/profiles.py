@@ -149,6 +149,19 @@ def _whole(landmarks: np.ndarray) -> np.ndarray:
     return _upright(measures.frame(middle[:, None])[:, 0], side, side)
 
 
+def _syncnet(landmarks: np.ndarray) -> np.ndarray:
+    """A square of 1.4 times the box that S3FD draws, which lies in its upper middle: more neck than hair.
+
+    That of joonson/syncnet_python, whose public network expects it.
+    """
+    measures = Measures.of(landmarks)
+    jaw = measures.turned(landmarks[:, JAW])[..., 0]
+    top, bottom = -1.2, 1.9  # of the box; it is higher than wide
+    side = 1.4 * (bottom - top)
+    middle = np.stack([(jaw.min(1) + jaw.max(1)) / 2, np.full(len(jaw), top + side / 2)], axis=-1)
+    return _upright(measures.frame(middle[:, None])[:, 0], side * measures.unit, side * measures.unit)
+
+
 def _voxceleb(landmarks: np.ndarray) -> np.ndarray:
     """An upright square twice as wide as the landmarks reach, and a sixth of their reach higher.
 
@@ -197,6 +210,7 @@ PROFILES: dict[str, CropProfile] = {profile.name: profile for profile in (
     CropProfile("arcface112", 112, _arcface, Fade((0.22, 0.3, 0.78, 0.86), (0.04, 0.1, 0.96, 0.99))),
     CropProfile("face", 256, _whole, Fade((0.25, 0.3, 0.75, 0.8), (0.05, 0.06, 0.95, 0.97))),
     CropProfile("ffhq", 256, _ffhq, Fade((0.22, 0.3, 0.78, 0.88), (0.04, 0.06, 0.96, 0.99))),
+    CropProfile("syncnet", 224, _syncnet, Fade((0.24, 0.2, 0.76, 0.72), (0.05, 0.04, 0.95, 0.94))),
     CropProfile("voxceleb", 256, _voxceleb, Fade((0.25, 0.3, 0.75, 0.81), (0.05, 0.06, 0.95, 0.97))),
     CropProfile("wav2lip", 96, _tight, Fade((0.16, 0.62, 0.84, 0.88), (0.02, 0.48, 0.98, 0.99))),
 )}

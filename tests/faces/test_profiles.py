@@ -23,7 +23,7 @@ def turned(points: np.ndarray, degrees: float) -> np.ndarray:
 
 
 def test_an_unknown_profile_suggests_the_nearest():
-    known = r"There are: arcface112, face, ffhq, voxceleb, wav2lip\."
+    known = r"There are: arcface112, face, ffhq, syncnet, voxceleb, wav2lip\."
     with pytest.raises(FctfgError, match=r"No crop profile called 'wav2lips'\. Did you mean 'wav2lip'\? " + known):
         find_profile("wav2lips")
 
