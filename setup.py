@@ -54,12 +54,19 @@ setup(
     entry_points={
         "console_scripts": ["fctfg = fctfg.cli:main"],
         "fctfg.visual_encoders": [
+            "e4e = fctfg_plugins.psp:E4EEncoder",
+            "psp = fctfg_plugins.psp:PSPEncoder",
+            "psp-w = fctfg_plugins.psp:PSPWEncoder",
+            "psp-w-plus = fctfg_plugins.psp:PSPWPlusEncoder",
+            "speech2vid = fctfg_plugins.speech2vid:Speech2VidVisualEncoder",
             "tiny = fctfg_plugins.tiny:TinyVisualEncoder",
             "warp = fctfg_plugins.warp:WarpVisualEncoder",
             "wav2lip = fctfg_plugins.wav2lip:Wav2LipVisualEncoder",
         ],
         "fctfg.audio_encoders": [
             "loudness = fctfg_plugins.warp:LoudnessAudioEncoder",
+            "speech2vid = fctfg_plugins.speech2vid:Speech2VidAudioEncoder",
+            "syncnet = fctfg_plugins.syncnet:SyncNetAudioEncoder",
             "tiny = fctfg_plugins.tiny:TinyAudioEncoder",
             "wav2lip = fctfg_plugins.wav2lip:Wav2LipAudioEncoder",
         ],
@@ -67,17 +74,21 @@ setup(
             "add = fctfg_plugins.tiny:AddFusion",
             "canonical-motion = fctfg_plugins.fc_tfg:CanonicalMotionFusion",
             "speech = fctfg_plugins.wav2lip:SpeechFusion",
+            "speech2vid = fctfg_plugins.speech2vid:Speech2VidFusion",
             "warp = fctfg_plugins.warp:WarpFusion",
         ],
         "fctfg.decoders": [
+            "speech2vid = fctfg_plugins.speech2vid:Speech2VidDecoder",
             "tiny = fctfg_plugins.tiny:TinyDecoder",
             "warp = fctfg_plugins.warp:WarpDecoder",
             "wav2lip = fctfg_plugins.wav2lip:Wav2LipDecoder",
         ],
         "fctfg.losses": [
             "gan = fctfg_plugins.tiny:TinyGANLoss",
+            "identity = fctfg_plugins.arcface:IdentityLoss",
             "l1 = fctfg_plugins.pixel:L1Loss",
             "sync = fctfg_plugins.wav2lip:SyncLoss",
+            "syncnet = fctfg_plugins.syncnet:SyncNetLoss",
             "visual-quality = fctfg_plugins.wav2lip:VisualQualityLoss",
         ],
         "fctfg.tasks": [
@@ -92,6 +103,8 @@ setup(
             "dlib-hog = fctfg_plugins.dlib_faces:DlibHOGDetector",
         ],
         "fctfg.recipes": [
+            "speech2vid = fctfg.recipes:speech2vid.yaml",
+            "speech2vid-classic = fctfg.recipes:speech2vid_classic.yaml",
             "sync-expert = fctfg.recipes:sync_expert.yaml",
             "tiny = fctfg.recipes:tiny.yaml",
             "warp = fctfg.recipes:warp.yaml",
