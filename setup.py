@@ -55,6 +55,7 @@ setup(
         "console_scripts": ["fctfg = fctfg.cli:main"],
         "fctfg.visual_encoders": [
             "e4e = fctfg_plugins.psp:E4EEncoder",
+            "lipgan = fctfg_plugins.lipgan:LipGANVisualEncoder",
             "psp = fctfg_plugins.psp:PSPEncoder",
             "psp-w = fctfg_plugins.psp:PSPWEncoder",
             "psp-w-plus = fctfg_plugins.psp:PSPWPlusEncoder",
@@ -64,6 +65,8 @@ setup(
             "wav2lip = fctfg_plugins.wav2lip:Wav2LipVisualEncoder",
         ],
         "fctfg.audio_encoders": [
+            "lipgan = fctfg_plugins.lipgan:LipGANAudioEncoder",
+            "lipgan-mfcc = fctfg_plugins.lipgan:LipGANMFCCAudioEncoder",
             "loudness = fctfg_plugins.warp:LoudnessAudioEncoder",
             "speech2vid = fctfg_plugins.speech2vid:Speech2VidAudioEncoder",
             "syncnet = fctfg_plugins.syncnet:SyncNetAudioEncoder",
@@ -78,6 +81,7 @@ setup(
             "warp = fctfg_plugins.warp:WarpFusion",
         ],
         "fctfg.decoders": [
+            "lipgan = fctfg_plugins.lipgan:LipGANDecoder",
             "speech2vid = fctfg_plugins.speech2vid:Speech2VidDecoder",
             "tiny = fctfg_plugins.tiny:TinyDecoder",
             "warp = fctfg_plugins.warp:WarpDecoder",
@@ -87,6 +91,7 @@ setup(
             "gan = fctfg_plugins.tiny:TinyGANLoss",
             "identity = fctfg_plugins.arcface:IdentityLoss",
             "l1 = fctfg_plugins.pixel:L1Loss",
+            "lipgan-critic = fctfg_plugins.lipgan:LipGANCritic",
             "sync = fctfg_plugins.wav2lip:SyncLoss",
             "syncnet = fctfg_plugins.syncnet:SyncNetLoss",
             "visual-quality = fctfg_plugins.wav2lip:VisualQualityLoss",
@@ -103,6 +108,7 @@ setup(
             "dlib-hog = fctfg_plugins.dlib_faces:DlibHOGDetector",
         ],
         "fctfg.recipes": [
+            "lipgan = fctfg.recipes:lipgan.yaml",
             "speech2vid = fctfg.recipes:speech2vid.yaml",
             "speech2vid-classic = fctfg.recipes:speech2vid_classic.yaml",
             "sync-expert = fctfg.recipes:sync_expert.yaml",
