@@ -11,6 +11,7 @@ EXTRAS = {
     "face-alignment": ["face-alignment>=1.4"],
     "insightface": ["insightface>=0.7.3", "onnxruntime>=1.17"],
     "keras": ["h5py>=3.8"],
+    "speech": ["transformers>=5"],
 }
 
 setup(
@@ -65,6 +66,7 @@ setup(
             "wav2lip = fctfg_plugins.wav2lip:Wav2LipVisualEncoder",
         ],
         "fctfg.audio_encoders": [
+            "hubert = fctfg_plugins.self_supervised:HubertAudioEncoder",
             "lipgan = fctfg_plugins.lipgan:LipGANAudioEncoder",
             "lipgan-mfcc = fctfg_plugins.lipgan:LipGANMFCCAudioEncoder",
             "loudness = fctfg_plugins.warp:LoudnessAudioEncoder",
@@ -72,6 +74,7 @@ setup(
             "syncnet = fctfg_plugins.syncnet:SyncNetAudioEncoder",
             "tiny = fctfg_plugins.tiny:TinyAudioEncoder",
             "wav2lip = fctfg_plugins.wav2lip:Wav2LipAudioEncoder",
+            "wav2vec2 = fctfg_plugins.self_supervised:Wav2Vec2AudioEncoder",
         ],
         "fctfg.fusions": [
             "add = fctfg_plugins.tiny:AddFusion",

@@ -22,6 +22,10 @@ class BrokenPlugin(FctfgError, ImportError):
     """The plugin was found but could not be imported, or is of the wrong type."""
 
 
+class MissingExtra(BrokenPlugin):
+    """The plugin needs a package that is not installed; the message has the pip line that brings it."""
+
+
 class BadOption(FctfgError, TypeError):
     """The component does not take that option."""
 

@@ -32,7 +32,8 @@ KINDS = {  # kind -> entry-point group
 }
 
 # What brings a module that a plugin may lack; a plugin's own package answers for everything else.
-EXTRAS = {"mediapipe": "mediapipe", "face_alignment": "face-alignment", "insightface": "insightface"}
+EXTRAS = {"mediapipe": "mediapipe", "face_alignment": "face-alignment", "insightface": "insightface",
+          "transformers": "speech"}
 
 _offered: dict[tuple[str, str], Plugin] = {}
 
@@ -53,6 +54,7 @@ class Plugin:
 
         Raises:
             BrokenPlugin: the import failed, or the object is not a subclass of its kind's interface.
+            MissingExtra: it needs a package that an extra of fctfg brings.
         """
         from .interfaces import INTERFACES
 
@@ -60,7 +62,9 @@ class Plugin:
         try:
             cls = reduce(getattr, attribute.split("."), import_module(module))
         except Exception as error:  # whatever a foreign package raises on import must not break another command
-            raise errors.BrokenPlugin(f"{self} failed to import: {_reason(error)}") from error
+            if extra := _extra(error):
+                raise errors.MissingExtra(f"{self} failed to import: {error}; pip install 'fctfg[{extra}]' brings it") from error
+            raise errors.BrokenPlugin(f"{self} failed to import: {str(error) or type(error).__name__}") from error
         interface = INTERFACES[self.kind]
         if not (inspect.isclass(cls) and issubclass(cls, interface)):
             raise errors.BrokenPlugin(f"{self}: {self.target} is not a {interface.__name__}")
@@ -82,13 +86,17 @@ class Plugin:
                 return path
         raise errors.BrokenPlugin(f"{self}: no file '{file}' in package '{module}'")
 
-    def state(self) -> str:
-        """`ok`, or why it cannot be used and what would mend it."""
+    def problem(self) -> errors.BrokenPlugin | None:
+        """Why it cannot be used and what would mend it; None where it can."""
         try:
             self.path() if self.kind == "recipe" else self.load()
         except errors.BrokenPlugin as error:
-            return str(error)
-        return "ok"
+            return error
+        return None
+
+    def state(self) -> str:
+        """`ok`, or its problem in words."""
+        return str(self.problem() or "ok")
 
     def __str__(self) -> str:
         return f"{label(self.kind)} '{self.name}' of {self.package} {self.version}"
@@ -99,12 +107,10 @@ def label(kind: str) -> str:
     return kind.replace("_", " ")
 
 
-def _reason(error: Exception) -> str:
-    """The import error in words, with the extra that would mend it where there is one."""
+def _extra(error: Exception) -> str | None:
+    """The extra of fctfg that brings what an import lacks, where there is one."""
     missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
-    if missing and (extra := EXTRAS.get(missing.partition(".")[0])):
-        return f"{error}; pip install 'fctfg[{extra}]' brings it"
-    return str(error) or type(error).__name__
+    return EXTRAS.get((missing or "").partition(".")[0])
 
 
 def plugins(kind: str | None = None) -> list[Plugin]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fctfg import registry, testing
+from fctfg.errors import MissingExtra
 from fctfg.recipe import Recipe
 
 
@@ -14,7 +15,9 @@ def every(kind: str):
 
 class _Parametrized:
     @pytest.fixture(autouse=True)
-    def _plugin(self, plugin):
+    def _plugin(self, plugin, request):
+        if isinstance(problem := registry.find(request.cls.kind, plugin).problem(), MissingExtra):
+            pytest.skip(str(problem))
         self.plugin = plugin
 
 

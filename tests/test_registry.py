@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from fctfg import registry
-from fctfg.errors import AmbiguousPlugin, BadOption, BrokenPlugin, UnknownPlugin
+from fctfg.errors import AmbiguousPlugin, BadOption, BrokenPlugin, MissingExtra, UnknownPlugin
 
 
 def test_unknown_name_suggests_the_nearest_and_lists_the_rest():
@@ -34,7 +34,8 @@ def test_a_plugin_that_breaks_on_import_is_listed_and_says_why(installed):
 def test_a_missing_extra_names_its_install_command(installed, monkeypatch):
     monkeypatch.setitem(registry.EXTRAS, "no_such_module", "nothing")
     installed("bad", "fctfg.decoders", bad="no_such_module.inner:X")
-    assert "pip install 'fctfg[nothing]' brings it" in registry.find("decoder", "bad").state()
+    with pytest.raises(MissingExtra, match=r"No module named 'no_such_module'; pip install 'fctfg\[nothing\]' brings it"):
+        registry.find("decoder", "bad").load()
 
 
 def test_unknown_option_lists_what_is_taken():
@@ -67,5 +68,6 @@ def test_a_recipe_of_another_package_is_found_without_importing_it(installed, tm
 
 
 def test_every_bundled_entry_point_names_an_existing_class():
-    states = {str(plugin): plugin.state() for plugin in registry.plugins() if plugin.package == "fctfg"}
-    assert states and not {name: state for name, state in states.items() if state != "ok"}
+    problems = {str(plugin): plugin.problem() for plugin in registry.plugins() if plugin.package == "fctfg"}
+    assert problems and not {name: str(problem) for name, problem in problems.items()
+                             if problem and not isinstance(problem, MissingExtra)}
