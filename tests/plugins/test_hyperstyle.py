@@ -148,6 +148,17 @@ class TestGoldens:
         load_golden(network, name)
         check_offsets(network, name)
 
+    @pytest.mark.slow
+    def test_its_w_encoder_may_be_the_base(self, decoder):
+        name = "hyperstyle_w_encoder"
+        base = HyperStyleEncoder(size=256, codes=CodeShape(18, 512), deltas=decoder.deltas, base="psp-w", scale=1 / 64).base
+        load_golden(base.eval(), name)
+        assert {key: tuple(value.shape) for key, value in base.state_dict().items()} == golden_keys(name)
+        with torch.no_grad():
+            codes = base.invert(torch.from_numpy(fill.inputs(str(GOLDEN / name))["img"]))
+        [(_, _, error)] = fill.compare({"codes": codes.numpy()}, GOLDEN / name / "out.npz")
+        assert error < 1e-4
+
 
 class TestHypernetwork:
     def test_shared_matrices_equal_a_loop(self):
