@@ -12,7 +12,7 @@ import threading
 import click
 
 from . import registry
-from .errors import FctfgError
+from .errors import FctfgError, MissingExtra
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 MACHINE_ERRORS = NO_ROOM | {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -89,8 +89,9 @@ def list_plugins(kind, check, as_json):
     for plugin in registry.plugins(kind):
         row = {"kind": plugin.kind, "name": plugin.name, "package": plugin.package, "version": plugin.version}
         if check:
-            row["state"] = plugin.state()
-            failed += row["state"] != "ok"
+            problem = plugin.problem()
+            row["state"] = str(problem or "ok")
+            failed += problem is not None and not isinstance(problem, MissingExtra)  # an extra is nobody's fault
         rows.append(row)
     if as_json:
         click.echo(json.dumps(rows, indent=2))
@@ -226,17 +227,74 @@ def prepare(raw, out, shard, **options):
               help="What the picture does when a video ends before the sound.")
 @click.option("--when-audio-is-shorter", type=click.Choice(CHOICES_WHEN_SHORTER), default="cut", show_default=True,
               help="Whether a video ends with the sound or goes on with its mouth closed.")
+@click.option("--driving", type=click.Path(), help="A video whose head moves the picture --face; it also speaks where there is no --audio.")
+@click.option("--motion", type=float, default=1.0, show_default=True, help="Scale of the motion: 0 keeps still, 1 is as it comes.")
+@click.option("--blend", "other_driving", type=click.Path(), help="Another driving video whose motion is blended in.")
+@click.option("--blend-share", "blend", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="How much of the motion is --blend's.")
+@click.option("--direction", help="Move every frame along a direction of motion, by number or name; see fctfg edit.")
+@click.option("--by", type=float, default=1.0, show_default=True, help="How far, in standard deviations.")
+@click.option("--canonical", is_flag=True, help="Write the face without motion instead, as the picture --out.")
 @click.option("--fps", default="25", show_default=True, help="Frames a second of an animated picture: 25, 29.97, 30000/1001.")
 @click.option("--detector", type=PluginName("detector"), default="dlib-hog", show_default=True, help="What finds the faces.")
 @click.option("--batch", type=click.IntRange(1), help="Frames drawn at once.")
 @_device
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True, help="Of the networks' arithmetic.")
-def generate(face, audio, out, run_folder, recipe, checkpoint, device, precision, **options):
-    """Make a face say a sound."""
+def generate(face, audio, out, run_folder, recipe, checkpoint, device, precision, canonical, **options):
+    """Make a face say a sound, or move as another does."""
+    if canonical:
+        from .editing import Editor
+
+        if not out.lower().endswith(".png"):
+            raise click.ClickException(f"--canonical writes a picture; give --out a name that ends in .png, not {out}.")
+        Editor(run_folder, checkpoint, recipe, device=device, detector=options["detector"], speaker=options["speaker"],
+               say=click.echo).draw_canonical(face, out)
+        return
     from .generating import generate as draw
 
     draw(face, audio, out, run=run_folder, recipe=recipe, checkpoint=checkpoint, device=device, precision=precision,
          say=click.echo, **{name: value for name, value in options.items() if value is not None})
+
+
+@main.command()
+@click.argument("picture", type=click.Path())
+@click.option("--run", "run_folder", type=click.Path(), help="A run folder of `fctfg train`.")
+@click.option("--recipe", type=PluginName("recipe"), help="The recipe that --checkpoint belongs to.")
+@click.option("--checkpoint", type=click.Path(), help="A public weight file of an encoder with its decoder.")
+@click.option("--out", type=click.Path(file_okay=False), default="inverted", show_default=True, help="The folder to write to.")
+@click.option("--speaker", default="largest", show_default=True, help="Which face: largest, left:2, right:1, 640,200 or picture.jpg.")
+@click.option("--detector", type=PluginName("detector"), default="dlib-hog", show_default=True, help="What finds the face.")
+@_device
+def invert(picture, run_folder, recipe, checkpoint, out, **options):
+    """Write the codes of the face in a picture, and what they draw."""
+    from .editing import Editor
+
+    Editor(run_folder, checkpoint, recipe, **options, say=click.echo).invert(picture, out)
+
+
+@main.command()
+@click.argument("picture", type=click.Path())
+@click.option("--run", "run_folder", required=True, type=click.Path(), help="A run folder of `fctfg train`.")
+@click.option("--direction", help="Along which direction of motion: a number from 1 on, or a name.")
+@click.option("--by", type=float, default=1.5, show_default=True, help="How far, in standard deviations.")
+@click.option("--motions", multiple=True, type=click.Path(), metavar="VIDEO", help="Find the directions in these videos first; they are kept in the run.")
+@click.option("--call", "name", help="Keep the direction under this name too.")
+@click.option("--out", type=click.Path(), default="edited.png", show_default=True, help="The picture to write; a strip is written beside it.")
+@click.option("--speaker", default="largest", show_default=True, help="Which face: largest, left:2, right:1, 640,200 or picture.jpg.")
+@click.option("--detector", type=PluginName("detector"), default="dlib-hog", show_default=True, help="What finds the face.")
+@_device
+def edit(picture, run_folder, direction, by, motions, name, out, **options):
+    """Move the face in a picture along a direction of motion."""
+    from .editing import Editor
+
+    if not (direction or motions):
+        raise click.ClickException("Give --direction NUMBER_OR_NAME, or --motions VIDEO to find directions in.")
+    editor = Editor(run_folder, **options, say=click.echo)
+    if motions:
+        editor.find_directions(list(motions))
+    if direction and name:
+        editor.name_direction(direction, name)
+    if direction:
+        editor.edit(picture, direction, by, out)
 
 
 @main.command()

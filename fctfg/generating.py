@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from .errors import BadMedia, BadRun
-from .model import TalkingFace, build_model
+from .errors import BadMedia, BadRecipe, BadRun
+from .interfaces import Fusion
+from .model import Steering, TalkingFace, build_model
 from .recipe import Recipe
 from .runs import load_model
 
@@ -44,15 +45,21 @@ def open_model(run: str | None = None, recipe: str | None = None, checkpoint: st
 
 
 def generate(face: str, audio: str | None, out: str, *, run: str | None = None, recipe: str | None = None,
-             checkpoint: str | None = None, device: str = "auto", precision: str = "auto",
+             checkpoint: str | None = None, device: str = "auto", precision: str = "auto", motion: float = 1.0,
+             blend: float = 0.5, direction: str | None = None, by: float = 1.0,
              say: Callable[[str], None] = print, **options: Any) -> dict[str, Any]:
-    """Open the model and make `face` say `audio` into `out`; the report. `options` go to `fctfg.pipeline.generate`."""
+    """Open the model and make `face` say `audio` into `out`; the report. `options` go to `fctfg.pipeline.generate`.
+
+    The motion is scaled by `motion`, blended with that of another driving video, whose share is `blend`, and moved `by`
+    steps along a `direction` of the run.
+    """
     from .media import is_picture, probe_video
     from .pipeline import generate as draw
     from .quicken import quicken
 
     model, chosen, weights = open_model(run, recipe, checkpoint, say)
-    if audio is None:
+    model.steering = steering(chosen, model, run, motion, blend if options.get("other_driving") else 0.0, direction, by)
+    if audio is None and not options.get("driving"):
         if is_picture(face) or not probe_video(face).has_sound:
             raise BadMedia(f"{face} has no sound of its own; give the speech with --audio.")
         audio = face
@@ -66,6 +73,26 @@ def generate(face: str, audio: str | None, out: str, *, run: str | None = None, 
     for warning in report["warnings"]:
         say(warning)
     return report
+
+
+def steering(recipe: Recipe, model: TalkingFace, run: str | None, motion: float, blend: float, direction: str | None,
+             by: float) -> Steering | None:
+    """What these settings ask for; None where that is nothing.
+
+    Raises:
+        BadRecipe: the recipe's motion cannot be controlled.
+        BadRun: the run knows no such direction.
+    """
+    from .directions import Directions
+
+    if motion == 1 and not blend and direction is None:
+        return None
+    if type(model.fusion).compose is Fusion.compose:
+        raise BadRecipe(f"Recipe '{recipe.name}' does not keep who a face is and how it moves apart, so its motion cannot be "
+                        "controlled; one with fusion 'canonical-motion' does, such as fc-tfg.")
+    if direction is not None and run is None:
+        raise BadRun("Directions of motion belong to a run folder; give --run RUN.")
+    return Steering(motion, blend, None if direction is None else by * Directions.load(run).find(direction))
 
 
 @contextmanager

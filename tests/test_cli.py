@@ -10,14 +10,18 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from fctfg import registry
 from fctfg.cli import main
 from fctfg.recipe import Recipe
 
 OPTIONS = {  # the command line does not grow by accident
     "demo": {"out"},
     "doctor": {"as_json"},
+    "edit": {"picture", "run_folder", "direction", "by", "motions", "name", "out", "speaker", "detector", "device"},
     "generate": {"face", "audio", "out", "run_folder", "recipe", "checkpoint", "speaker", "when_audio_is_longer",
-                 "when_audio_is_shorter", "fps", "detector", "batch", "device", "precision"},
+                 "when_audio_is_shorter", "driving", "motion", "other_driving", "blend", "direction", "by", "canonical", "fps",
+                 "detector", "batch", "device", "precision"},
+    "invert": {"picture", "run_folder", "recipe", "checkpoint", "out", "speaker", "detector", "device"},
     "list-plugins": {"kind", "check", "as_json"},
     "prepare": {"raw", "out", "crop", "size", "detector", "shard", "workers", "vocals", "min_seconds", "max_seconds", "min_face"},
     "show": {"kind", "name"},
@@ -58,6 +62,13 @@ def test_a_broken_plugin_is_reported_and_the_others_stay(installed):
     assert "decoder         tiny             fctfg" in done.output
     assert run("show", "decoder", "tiny").exit_code == 0
     assert "no_such_module" in run("doctor").output
+
+
+def test_a_plugin_that_lacks_an_extra_is_no_failure(installed, monkeypatch):
+    monkeypatch.setitem(registry.EXTRAS, "no_such_module", "nothing")
+    installed("bare", "fctfg.decoders", bare="no_such_module:X")
+    done = run("list-plugins", "--kind", "decoder", "--check")
+    assert done.exit_code == 0 and "pip install 'fctfg[nothing]' brings it" in done.output
 
 
 def test_show_gives_docstring_options_paper_and_licence():
