@@ -56,11 +56,11 @@ class IRSE50Encoder(VisualEncoder):
         """Encode `source` (B, K, 3, H, W) and `frames` (B, T, 3, H, W); once, where they are the same tensor."""
         clips, count = frames.shape[:2]
         pictures = frames if source is frames else torch.cat([frames, source], 1)
-        seen = self.encode(pictures.flatten(0, 1)).unflatten(0, (clips, -1))
+        seen = self.invert(pictures.flatten(0, 1)).unflatten(0, (clips, -1))
         motion = seen[:, :count]
         return FaceCode((motion if source is frames else seen[:, count:]).mean(1), motion)
 
-    def encode(self, pictures: Tensor) -> Tensor:
+    def invert(self, pictures: Tensor) -> Tensor:
         """The codes (M, N, D), float32, of `pictures` (M, 3, H, W)."""
         if pictures.shape[-2:] != (self.input_size, self.input_size):
             pictures = F.interpolate(pictures, (self.input_size, self.input_size), mode="bilinear", align_corners=False,
