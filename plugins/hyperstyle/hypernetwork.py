@@ -78,15 +78,11 @@ class Hypernetwork(nn.Module):
         (M, O, I, k, k), or (M, O, I, 1, 1) where all of a kernel is offset alike; None for a layer that is not tuned.
         """
         features = self.body(self.relu(self.bn1(self.conv1(pictures))))
-        offsets: list[Tensor | None] = [None] * len(self.deltas)
         seen = {i: self.refinement_blocks[str(i)](features) for i in self.layers}
         if self.shared:
-            # The larger matrix alone is half a gigabyte: read once for all layers.
-            together = self.shared_weight_hypernet(torch.stack([seen[i] for i in self.shared]))
-            seen.update(zip(self.shared, together))
-        for i in self.layers:
-            offsets[i] = seen[i]
-        return tuple(offsets)
+            embeddings = torch.stack([seen[i] for i in self.shared])
+            seen.update(zip(self.shared, self.shared_weight_hypernet(embeddings)))
+        return tuple(seen.get(i) for i in range(len(self.deltas)))
 
     def _load_from_state_dict(self, state_dict, prefix, *args):
         for i in self.shared:
@@ -96,7 +92,7 @@ class Hypernetwork(nn.Module):
 
 
 class SharedMatrices(nn.Module):
-    """From embeddings (L, M, Z) to offsets (L, M, O, I, k, k), by one embedding for each of O in between."""
+    """Turns the embedding of a layer into its offsets, with one embedding for each of its O channels in between."""
 
     def __init__(self, shape: DeltaShape, width: int):
         super().__init__()
@@ -106,10 +102,11 @@ class SharedMatrices(nn.Module):
         self.w2 = nn.Parameter(torch.empty(width, shape.outputs * width).normal_(std=1 / 40))
         self.b2 = nn.Parameter(torch.empty(shape.outputs * width).normal_(std=1 / 40))
 
-    def forward(self, embeddings: Tensor) -> Tensor:
-        outputs, inputs, kernel = self.shape
-        rows = (embeddings @ self.w2 + self.b2).unflatten(-1, (outputs, embeddings.shape[-1]))
-        return (rows @ self.w1 + self.b1).unflatten(-1, (inputs, kernel, kernel))
+    def forward(self, embeddings: Tensor) -> list[Tensor]:
+        """The offsets (M, O, I, k, k) of each of L layers, from `embeddings` (L, M, Z)."""
+        # The larger matrix alone is half a gigabyte: it is read once for all layers.
+        rows = torch.addmm(self.b2, embeddings.flatten(0, 1), self.w2).view(len(embeddings), -1, embeddings.shape[-1])
+        return [torch.addmm(self.b1, row, self.w1).view(-1, *self.shape, self.shape.kernel) for row in rows.unbind()]
 
 
 class EmbeddingBlock(nn.Module):

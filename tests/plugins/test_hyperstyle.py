@@ -177,7 +177,7 @@ class TestHypernetwork:
                     for i in range(3):
                         for y in range(2):
                             for x in range(2):
-                                assert got[layer, 0, o, i, y, x].item() == pytest.approx(kernels[i * 4 + y * 2 + x], abs=1e-6)
+                                assert got[layer][0, o, i, y, x].item() == pytest.approx(kernels[i * 4 + y * 2 + x], abs=1e-6)
 
     def test_a_separable_kernel_equals_its_matrices(self):
         shape, width = DeltaShape(3, 5, 3), 4
