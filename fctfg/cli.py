@@ -132,7 +132,7 @@ def _device(command):
 
 
 @main.command()
-@click.option("--recipe", type=PluginName("recipe"), help="A recipe plugin, or a .yaml file.  [default: wav2lip]")
+@click.option("--recipe", type=PluginName("recipe"), help="A recipe plugin, or a .yaml file.  [default: the one with most of the parts named, or wav2lip]")
 @click.option("--encoder", "--visual-encoder", "visual_encoder", type=PluginName("visual_encoder"), help="Swap the visual encoder.")
 @click.option("--audio-encoder", type=PluginName("audio_encoder"), help="Swap the audio encoder.")
 @click.option("--fusion", type=PluginName("fusion"), help="Swap the fusion.")
@@ -153,10 +153,13 @@ def train(recipe, losses, settings, data, out, resume, start_from, device, preci
     from .runs import Run, differences
 
     run = Run.open(resume) if resume else None
-    chosen = run.recipe if run and not recipe else Recipe.find(recipe or "wav2lip")
+    parts = {kind: name for kind, name in parts.items() if name}
+    if recipe:
+        chosen = Recipe.find(recipe)
+    else:
+        chosen = run.recipe if run else Recipe.suiting(parts, default="wav2lip")
     for kind, name in parts.items():
-        if name:
-            chosen = chosen.with_part(kind, name)
+        chosen = chosen.with_part(kind, name)
     for loss in losses:
         name, weight = _pair(loss, "--loss", "sync=0.03")
         try:

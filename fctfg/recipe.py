@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from . import registry
-from .errors import BadRecipe
+from .errors import BadRecipe, FctfgError
 
 PARTS = ("visual_encoder", "audio_encoder", "fusion", "decoder")
 """The components that a stage may train, in the order of their flow."""
@@ -228,6 +228,23 @@ class Recipe(_Strict):
         if str(name).endswith((".yaml", ".yml")):
             return cls.load(name)
         return cls.load(registry.find("recipe", str(name)).path())
+
+    @classmethod
+    def suiting(cls, parts: dict[str, str], default: str) -> Recipe:
+        """The installed recipe that has the most of `parts`, plugin names by kind; `default` where none has any.
+
+        Of several with as many the first by name. One that cannot be read is passed over.
+        """
+        best, most = None, 0
+        for plugin in registry.plugins("recipe"):
+            try:
+                recipe = cls.load(plugin.path())
+            except FctfgError:
+                continue
+            shared = sum(getattr(recipe, kind).name == name for kind, name in parts.items())
+            if shared > most:
+                best, most = recipe, shared
+        return best or cls.find(default)
 
     def to_dict(self) -> dict:
         """Plain values that `from_dict` reads back to an equal recipe."""

@@ -81,3 +81,9 @@ def test_a_loss_is_added_to_the_stages_that_train_parts():
 ])
 def test_conditions(text, scalars, holds):
     assert Condition.model_validate(text).holds(scalars) is holds
+
+
+def test_the_recipe_with_the_most_of_the_parts_is_taken():
+    assert Recipe.suiting({"visual_encoder": "warp", "decoder": "tiny", "fusion": "warp"}, "wav2lip").name == "warp"
+    assert Recipe.suiting({"visual_encoder": "nobody's"}, "wav2lip").name == "wav2lip"
+    assert Recipe.suiting({}, "tiny").name == "tiny"
