@@ -17,9 +17,25 @@ class L1Loss(Loss):
 
     def __init__(self, span: float = 2.0):
         super().__init__()
-        if span <= 0:
-            raise BadRecipe(f"loss 'l1': span {span} is not above 0; give 2 for pixels in [-1, 1] or 1 for [0, 1].")
-        self.scale = span / 2
+        self.scale = _share("l1", span)
 
     def forward(self, output: Output, clip: Clip) -> Tensor:
         return self.scale * (output.frames.float() - clip.frames.float()).abs().mean()
+
+
+class L2Loss(Loss):
+    """The mean squared difference between drawn and true pixels; `span` as for `l1`, 2 as in pSp, e4e and HyperStyle."""
+
+    def __init__(self, span: float = 2.0):
+        super().__init__()
+        self.scale = _share("l2", span)
+
+    def forward(self, output: Output, clip: Clip) -> Tensor:
+        return self.scale**2 * (output.frames.float() - clip.frames.float()).square().mean()
+
+
+def _share(loss: str, span: float) -> float:
+    """The width `span` as a share of that of [-1, 1]."""
+    if span <= 0:
+        raise BadRecipe(f"loss '{loss}': span {span} is not above 0; give 2 for pixels in [-1, 1] or 1 for [0, 1].")
+    return span / 2
