@@ -1,0 +1,17 @@
+"""The public weight file of SyncNet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from fctfg.checkpoints import PublicWeights
+
+WRAPPER = "__S__."
+"""Some who pass the file on have saved the object that holds the network."""
+
+
+def syncnet_v2(weights: PublicWeights) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The towers that `weights` holds, by the names of `SyncNet`, and no settings."""
+    return {name.removeprefix(WRAPPER): tensor for name, tensor in weights.tensors.items()}, {}
