@@ -139,7 +139,7 @@ def _device(command):
 @click.option("--decoder", type=PluginName("decoder"), help="Swap the decoder.")
 @click.option("--loss", "losses", multiple=True, metavar="NAME=WEIGHT", help="Add or weigh a loss in every stage that trains parts.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any recipe value: stages.generator.lr=1e-5.")
-@click.option("--data", metavar="FOLDER", help="A folder made by `fctfg prepare`, or 'synthetic'.")
+@click.option("--data", metavar="FOLDER", help="A folder made by `fctfg prepare`; 'synthetic', or 'synthetic:200' for as many people.")
 @click.option("--out", type=click.Path(file_okay=False), help="The run folder.  [default: the next under runs/]")
 @click.option("--resume", type=click.Path(file_okay=False), metavar="RUN", help="Go on with a run that was stopped.")
 @click.option("--start-from", multiple=True, type=click.Path(), metavar="FILE_OR_RUN", help="Public weights or another run to start from.")

@@ -131,7 +131,7 @@ class SyntheticClips(ClipWindows):
         return f"drawn speaker {clip}"
 
 
-@lru_cache(maxsize=2 * SPEAKERS)
+@lru_cache(maxsize=1024)
 def _footage(seed: int, identity: int, seconds: float, crop: str, size: int) -> HeadFootage:
     """Shared by every dataset of a process, so that each evaluation finds its speakers drawn."""
     return HeadFootage(TalkingHead(seed, identity, seconds), crop, size)

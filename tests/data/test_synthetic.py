@@ -13,7 +13,7 @@ from fctfg.data import SyntheticClips, TalkingHead, clip_loader, make_dataset, w
 from fctfg.data.heads import Look, Pose, Shape, smooth, turned
 from fctfg.data.painting import paint
 from fctfg.data.synthetic import HeadFootage
-from fctfg.errors import FctfgError
+from fctfg.errors import BadData, FctfgError
 
 UNITS = np.array([[60.0, 0, 80], [0, 60, 60]])  # 160 x 160 pixels, a face 120 wide
 
@@ -191,3 +191,12 @@ def test_a_face_detector_finds_them_and_their_landmarks():
         found = np.array([(p.x, p.y) for p in predictor(frame, boxes[0]).parts()])
         eyes_apart = np.linalg.norm(truth[36] - truth[45])
         assert np.linalg.norm(found - truth, axis=1).mean() < 0.1 * eyes_apart
+
+
+def test_as_many_people_as_asked_for():
+    recipe = Recipe.find("tiny")
+    spans = make_dataset("synthetic:5", recipe).spans + make_dataset("synthetic:5", recipe, "held-out").spans
+    assert sorted(span.clip for span in spans) == list(range(5))
+    for wrong in ("synthetic:", "synthetic:1", "synthetic:many"):
+        with pytest.raises(BadData, match="synthetic:200"):
+            make_dataset(wrong, recipe)
