@@ -15,7 +15,7 @@ from fctfg.errors import BadOption, BadWeights
 from fctfg.interfaces import FRAME_RATE, SAMPLE_RATE, AudioEncoder
 
 AT_ONCE = 32
-"""Windows that a frozen network hears at once; the first convolution of two seconds in float32 is 13 MB."""
+"""Windows that a frozen network hears at once: the first convolution of one second in float32 is 6.5 MB, and kept thrice."""
 WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin")
 NEVER_USED = "masked_spec_embed"
 """What pretraining puts in place of what it hides; many files lack it."""
@@ -31,7 +31,7 @@ class SelfSupervisedAudioEncoder(AudioEncoder):
     Args:
         weights: a folder as transformers saves it, with config.json; nothing is fetched.
         config: what config.json would hold, for a network that is not pretrained; instead of `weights`.
-        layers: "all" for the learnt sum, or the number of the one layer that is heard; 0 is below the first.
+        layers: "all" for the learnt sum, or the number of the one layer that is heard, from 1 on.
         context: seconds of sound before and after the moment a frame begins.
         width: of one speech vector.
         tune: train the network too, not the projection alone.
@@ -44,7 +44,7 @@ class SelfSupervisedAudioEncoder(AudioEncoder):
     """As config.json has it."""
     classes: ClassVar[tuple[str, str]]
     """Of transformers: configuration and network."""
-    context = (1.0, 1.0)
+    context = (0.5, 0.5)
     licence = "MIT; the authors' weights Apache-2.0"
     test_options = {"width": 8, "context": (0.3, 0.3), "config": {
         "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 4,
@@ -113,15 +113,15 @@ class SelfSupervisedAudioEncoder(AudioEncoder):
         count = len(encoder.layers)
         if layers == "all":
             self.heard = range(count + 1)
-        elif isinstance(layers, int) and 0 <= layers <= count:
+        elif isinstance(layers, int) and 1 <= layers <= count:
             self.heard = range(layers, layers + 1)
             if layers < count:
                 encoder.layers = encoder.layers[:layers]
                 if self.network.config.do_stable_layer_norm:  # which follows the last layer alone
                     encoder.layer_norm = nn.Identity()
         else:
-            raise BadOption(f"audio encoder '{self.model_type}': layers {layers!r} is none of the network's; say all, or "
-                            f"0 to {count}.")
+            raise BadOption(f"audio encoder '{self.model_type}': layers {layers!r} is none of its own; say all, or "
+                            f"1 to {count}.")
 
     def _blank(self, config: dict) -> nn.Module:
         import transformers
