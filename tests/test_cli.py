@@ -102,7 +102,7 @@ def test_a_recipe_file_works_like_a_recipe_plugin(tmp_path):
     (["train", "--recipe", "tiny", "--set", "size", "--data", "synthetic"], "--set size: write --set stages.0.lr=1e-4"),
     (["train", "--recipe", "tiny", "--set", "sise=3", "--data", "synthetic"], "no key 'sise'. Did you mean 'size'?"),
     (["train", "--recipe", "tiny", "--loss", "l1=much", "--data", "synthetic"], "'much' is not a number"),
-    (["train", "--recipe", "tiny", "--loss", "l3=1", "--data", "synthetic"], "No loss called 'l3'. Did you mean 'l1'?"),
+    (["train", "--recipe", "tiny", "--loss", "l3=1", "--data", "synthetic"], "No loss called 'l3'. Did you mean 'l2'?"),
     (["train", "--recipe", "tiny", "--decoder", "wav2lip", "--data", "synthetic"], "needs skips, which visual encoder 'tiny' does not give"),
     (["train", "--resume", "nowhere", "--data", "synthetic"], "There is no run folder nowhere."),
     (["train", "--recipe", "warp", "--data", "synthetic"], "has nothing to train; use it with fctfg generate --recipe warp"),

@@ -14,6 +14,7 @@ from fctfg.data.heads import Look, Pose, Shape, smooth, turned
 from fctfg.data.painting import paint
 from fctfg.data.synthetic import HeadFootage
 from fctfg.errors import BadData, FctfgError
+from fctfg.recipe import Recipe
 
 UNITS = np.array([[60.0, 0, 80], [0, 60, 60]])  # 160 x 160 pixels, a face 120 wide
 
