@@ -24,6 +24,11 @@ ALL_IN = 1 << 40
 """A count of batches at which every difference of an e4e encoder is in."""
 
 
+def default_input_size(size: int) -> int:
+    """What an encoder makes of pictures of `size` where it is not told: at most 256, which public weights have."""
+    return max(32, min(256, 1 << size.bit_length() - 1))
+
+
 class IRSE50Encoder(VisualEncoder):
     """What the encoders of pSp have in common: the body, and each picture seen once, by itself.
 
@@ -44,7 +49,7 @@ class IRSE50Encoder(VisualEncoder):
 
     def __init__(self, *, size: int, codes: CodeShape, input_size: int | None = None, scale: float = 1.0):
         super().__init__()
-        self.input_size = input_size or max(32, min(256, 1 << size.bit_length() - 1))
+        self.input_size = input_size or default_input_size(size)
         if self.input_size < 32 or self.input_size.bit_count() != 1:
             raise BadRecipe(f"visual encoder: input_size {input_size} is not a power of two of 32 or more; give 64, 128 or "
                             "256, which the public weights have.")
