@@ -35,8 +35,8 @@ class CodePool(nn.Module):
         self.filled = 0
 
     def exchange(self, codes: Tensor) -> Tensor:
-        """As many codes (M, D): each of `codes` is kept while there is room; later every other one, at random, is swapped
-        for one from the stock."""
+        """As many codes (M, D): while there is room, `codes` themselves, which are kept; later every other one of them,
+        at random, is swapped for one from the stock."""
         return torch.cat([self._exchange(part) for part in codes.split(len(self.codes))]) if len(self.codes) else codes
 
     def _exchange(self, codes: Tensor) -> Tensor:
@@ -54,11 +54,11 @@ class LatentCriticLoss(Critic):
     """How far each code is from passing for one of the decoder's own.
 
     Tov et al. (e4e), 2021, arXiv:2102.02766: the non-saturating loss of an MLP, after Nitzan et al., 2020,
-    arXiv:2005.07728, with R1 (Mescheder et al., 2018, arXiv:1801.04406) on the real codes every `r1_every` steps. The real
-    ones come with the task `invert`, from a decoder that imagines people. e4e gives it a weight of 0.1.
+    arXiv:2005.07728, with R1 (Mescheder et al., 2018, arXiv:1801.04406) on the real codes every `r1_every` steps. The
+    real ones come with the task `invert`, from a decoder that imagines people. e4e gives it a weight of 0.1.
 
-    Differs: of every face the critic learns from one of its codes, drawn at random, where the authors take the first; R1
-    is added to the loss of its step, where they take one more step.
+    Differs: of every face the critic learns from one of its codes, drawn at random, where the authors take the first;
+    R1 is added to the loss of its step, where they take one more step.
 
     Args:
         width: D, of one code.
@@ -69,8 +69,8 @@ class LatentCriticLoss(Critic):
 
     paper = E4E
 
-    def __init__(self, *, width: int = 512, lr: float = 2e-5, betas: tuple[float, float] = (0.9, 0.999), r1: float = 10.0,
-                 r1_every: int = 16, pool: int = 50):
+    def __init__(self, *, width: int = 512, lr: float = 2e-5, betas: tuple[float, float] = (0.9, 0.999),
+                 r1: float = 10.0, r1_every: int = 16, pool: int = 50):
         super().__init__()
         if r1_every < 1 or pool < 0:
             raise BadRecipe(f"loss 'latent-critic': r1_every {r1_every} must be 1 or more, and pool {pool} 0 or more.")
@@ -117,8 +117,8 @@ class LatentCriticLoss(Critic):
 
     def _real(self, output: Output) -> Tensor:
         if "real_codes" not in output.extra:
-            raise BadRecipe("loss 'latent-critic' needs codes of imagined people beside the encoder's; task invert gives them "
-                            "with a decoder that imagines, such as stylegan2.")
+            raise BadRecipe("loss 'latent-critic' needs codes of imagined people beside the encoder's; task invert "
+                            "gives them with a decoder that imagines, such as stylegan2.")
         return self._by_face(output.extra["real_codes"].float())
 
     def _fake(self, output: Output) -> Tensor:
@@ -127,8 +127,8 @@ class LatentCriticLoss(Critic):
     def _by_face(self, codes: Tensor) -> Tensor:
         """(M, N, D), one face each."""
         if codes.shape[-1] != self.width:
-            raise BadRecipe(f"loss 'latent-critic' was built for codes of width {self.width}, and these have {codes.shape[-1]}; "
-                            f"give its option width: {codes.shape[-1]}.")
+            raise BadRecipe(f"loss 'latent-critic' was built for codes of width {self.width}, and these have "
+                            f"{codes.shape[-1]}; give its option width: {codes.shape[-1]}.")
         return codes.flatten(0, 1)
 
 

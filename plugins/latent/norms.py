@@ -40,7 +40,7 @@ class DeltaNormLoss(Loss):
     def __init__(self, *, norm: float = 2.0):
         super().__init__()
         if norm < 1:
-            raise BadRecipe(f"loss 'delta-norm': norm {norm} is below 1; give 2 for lengths or 1 for sums of differences.")
+            raise BadRecipe(f"loss 'delta-norm': norm {norm} is below 1; give 2 for lengths or 1 for sums.")
         self.norm = norm
 
     def forward(self, output: Output, clip: Clip) -> Tensor:
@@ -56,6 +56,6 @@ def codes_of(loss: str, output: Output) -> Tensor:
         BadRecipe: its task gives none.
     """
     if output.latent is None:
-        raise BadRecipe(f"loss '{loss}' judges codes, and the task of this stage gives none; use it with talk, invert, refine "
-                        "or synthesise.")
+        raise BadRecipe(f"loss '{loss}' judges codes, and the task of this stage gives none; use it with talk, invert, "
+                        "refine or synthesise.")
     return output.latent.codes.float()

@@ -31,8 +31,8 @@ class Architecture(NamedTuple):
 class Backbone(nn.Module):
     """Feature maps of pictures, one per slice, fine to coarse. Frozen, and random until filled.
 
-    Random weights keep the scale of the features (He et al., 2015, arXiv:1502.01852) and have no biases, by which they are
-    known. Keys are those of lpips and of the first-order-model: `slice{k}.{layer}.weight`, counted from 1 and 0.
+    Random weights keep the scale of the features (He et al., 2015, arXiv:1502.01852) and have no biases, by which they
+    are known. Keys are those of lpips and of the first-order-model: `slice{k}.{layer}.weight`, from 1 and from 0.
     """
 
     def __init__(self, architecture: Architecture, scale: float = 1.0):
@@ -44,7 +44,7 @@ class Backbone(nn.Module):
             first = end
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
                 nn.init.zeros_(module.bias)
         self.requires_grad_(False)
 
@@ -68,8 +68,8 @@ class Backbone(nn.Module):
         """
         tensors = by_slice(read_weights(path).tensors, architecture)
         if not tensors:
-            raise BadWeights(f"{path} does not hold the weights of {architecture.file}, as torchvision publishes it; give "
-                             "that file as `backbone`.")
+            raise BadWeights(f"{path} does not hold the weights of torchvision's {architecture.file}; give that file "
+                             "as `backbone`.")
         self.load_state_dict(tensors)
 
 
@@ -136,7 +136,7 @@ def _vgg(*convolutions: int) -> Callable[[float], Layers]:
 
 def _scaled(channels: int, scale: float) -> int:
     if scale <= 0:
-        raise BadRecipe(f"scale {scale} leaves a perceptual loss no channels; give 1, which is the public network, or less.")
+        raise BadRecipe(f"scale {scale} leaves a perceptual loss no channels; give 1, the public network, or less.")
     return max(1, round(channels * scale))
 
 

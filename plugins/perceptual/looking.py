@@ -8,7 +8,7 @@ from fctfg.errors import BadRecipe
 
 
 def looked_at(loss: str, drawn: Tensor, true: Tensor, count: int | None) -> tuple[Tensor, Tensor]:
-    """`drawn` and `true` (B, T, 3, H, W) as float32 pictures (M, 3, H, W): of all frames, or of `count` evenly spread."""
+    """`drawn` and `true` (B, T, 3, H, W) as float32 pictures (M, 3, H, W): all frames, or `count` evenly spread."""
     if count is not None and count < 1:
         raise BadRecipe(f"loss '{loss}': frames {count} leaves none to look at; give 1 or more, or none for all.")
     total = drawn.shape[1]
@@ -19,6 +19,6 @@ def looked_at(loss: str, drawn: Tensor, true: Tensor, count: int | None) -> tupl
 
 
 def random_advice(loss: str, file: str) -> str:
-    return (f"The loss '{loss}' sees by random features, which guide less well than learnt ones. Fill them from torchvision's "
-            f"{file} (nothing is fetched): --set losses.{loss}.options.backbone=FILE, or --start-from FILE where the "
-            "recipe names it.")
+    return (f"The loss '{loss}' sees by random features, which guide less well than learnt ones. Fill them from "
+            f"torchvision's {file} (nothing is fetched): --set losses.{loss}.options.backbone=FILE, or --start-from "
+            "FILE where the recipe names it.")

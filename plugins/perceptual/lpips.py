@@ -69,7 +69,8 @@ class LPIPSLoss(Loss):
         frames: how many frames of each clip are looked at, evenly spread; None for all of them.
     """
 
-    paper = "Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, 2018, arXiv:1801.03924"
+    paper = ("Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, 2018, "
+             "arXiv:1801.03924")
     licence = "MIT; the channel weights BSD-2-Clause (lpips), torchvision's backbones BSD-3-Clause, trained on ImageNet"
     built_with = frozenset({"size"})
     test_options = {"frames": 2}

@@ -22,9 +22,9 @@ class VGG19Loss(Loss):
     """The mean absolute difference of VGG19's features between drawn and true frames, summed over layers and scales.
 
     Siarohin et al., "First Order Motion Model for Image Animation", 2019, arXiv:2003.00196, after Johnson et al., 2016,
-    arXiv:1603.08155: the layers relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1, on a pyramid of Gaussian-blurred scales;
-    FC-TFG names VGG19 without saying how. The backbone, which nothing fetches, comes from a file of torchvision's that
-    you give: by option or by --start-from; without one its features are random. Pixels are clamped to [-1, 1].
+    arXiv:1603.08155: the layers relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1, on a pyramid of Gaussian blurs. FC-TFG
+    names VGG19 without saying how. The backbone, which nothing fetches, comes from a file of torchvision's that you
+    give: by option or by --start-from; without one its features are random. Pixels are clamped to [-1, 1].
 
     Differs: scales at which a frame has less than 16 px a side, of which relu5_1 shows nothing, are left out.
 
@@ -34,7 +34,7 @@ class VGG19Loss(Loss):
         scales: each one over a whole number.
         backbone: a local file: vgg19-dcbb9e9d.pth.
         frames: how many frames of each clip are looked at, evenly spread; None for all of them.
-        scale: multiplies the channels of every layer; 1 is the public network. At 64 px 0.25 is ten times as fast.
+        scale: multiplies the channels of every layer; 1 is the public network. At 64 px 0.25 is nine times as fast.
     """
 
     paper = "Siarohin et al., First Order Motion Model for Image Animation, 2019, arXiv:2003.00196"
@@ -43,20 +43,23 @@ class VGG19Loss(Loss):
     test_options = {"scale": 1 / 16}
 
     def __init__(self, *, size: int, weights: Sequence[float] = (10, 10, 10, 10, 10),
-                 scales: Sequence[float] = (1, 0.5, 0.25, 0.125), backbone: str | None = None, frames: int | None = None,
-                 scale: float = 1.0):
+                 scales: Sequence[float] = (1, 0.5, 0.25, 0.125), backbone: str | None = None,
+                 frames: int | None = None, scale: float = 1.0):
         super().__init__()
         if len(weights) != len(VGG19.ends):
-            raise BadRecipe(f"loss 'vgg19' has {len(VGG19.ends)} layers and was given {len(weights)} weights; give one for each.")
+            raise BadRecipe(f"loss 'vgg19' has {len(VGG19.ends)} layers and was given {len(weights)} weights; give one "
+                            "for each.")
         if any(not 0 < s <= 1 or abs(1 / s - round(1 / s)) > 1e-6 for s in scales):
-            raise BadRecipe(f"loss 'vgg19': scales {list(scales)} are not all one over a whole number; give such as [1, 0.5].")
+            raise BadRecipe(f"loss 'vgg19': scales {list(scales)} are not all one over a whole number; give such as "
+                            "[1, 0.5].")
         steps = sorted({round(1 / s) for s in scales})
         self.steps = [step for step in steps if size >= VGG19.least * step]
         if not self.steps:
             raise BadRecipe(f"loss 'vgg19': frames of {size} px are too small for scales {list(scales)}; give size: "
                             f"{VGG19.least * min(steps, default=1)} or more.")
         if backbone and scale != 1:
-            raise BadRecipe(f"loss 'vgg19': no public backbone has its channels scaled by {scale}; leave out one of both.")
+            raise BadRecipe(f"loss 'vgg19': no public backbone has its channels scaled by {scale}; leave out scale or "
+                            "backbone.")
         self.weights, self.frames, self.told = tuple(map(float, weights)), frames, False
         self.network = Backbone(VGG19, scale)
         if backbone:
@@ -105,4 +108,5 @@ def shrunk(pictures: Tensor, kernel: Tensor, step: int) -> Tensor:
     if step == 1:
         return pictures
     channels = pictures.shape[1]
-    return F.conv2d(pictures, kernel.expand(channels, 1, *kernel.shape), stride=step, padding=len(kernel) // 2, groups=channels)
+    kernels = kernel.expand(channels, 1, *kernel.shape)
+    return F.conv2d(pictures, kernels, stride=step, padding=len(kernel) // 2, groups=channels)

@@ -24,7 +24,7 @@ class L1Loss(Loss):
 
 
 class L2Loss(Loss):
-    """The mean squared difference between drawn and true pixels; `span` as for `l1`, 2 as in pSp, e4e and HyperStyle."""
+    """The mean squared difference between drawn and true pixels. `span` is as for `l1`: 2 in pSp, e4e, HyperStyle."""
 
     def __init__(self, span: float = 2.0):
         super().__init__()

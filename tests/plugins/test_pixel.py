@@ -33,3 +33,12 @@ def test_half_precision_pictures_are_compared_in_float32():
 def test_a_span_of_nothing_is_refused():
     with pytest.raises(BadRecipe, match="above 0"):
         registry.build("loss", "l1", span=0)
+
+
+def test_l2_is_the_mean_of_squared_differences():
+    drawn, true = torch.tensor([1.0, -1.0, 0.5]), torch.tensor([-1.0, -1.0, 0.0])
+    drawn, true = (pixels.view(1, 1, 3, 1, 1).expand(2, 4, 3, 6, 5) for pixels in (drawn, true))
+    for span, wanted in ((2, (4 + 0 + 0.25) / 3), (1, (1 + 0 + 0.0625) / 3)):
+        assert registry.build("loss", "l2", span=span)(Output(drawn), clip_of(true)).item() == pytest.approx(wanted)
+    with pytest.raises(BadRecipe, match="loss 'l2': span -1 is not above 0"):
+        registry.build("loss", "l2", span=-1)
