@@ -219,7 +219,7 @@ def prepare(raw, out, shard, **options):
 
 
 @main.command()
-@click.option("--face", required=True, type=click.Path(), help="A video to dub, or a picture to animate.")
+@click.option("--face", type=click.Path(), help="A video to dub, or a picture to animate.")
 @click.option("--audio", type=click.Path(), help="The speech: a sound file, or a video whose sound is taken.  [default: the face video's own]")
 @click.option("--out", type=click.Path(), default="out.mp4", show_default=True, help="The video to write; a report is written beside it.")
 @click.option("--run", "run_folder", type=click.Path(), help="A run folder of `fctfg train`.")
@@ -239,11 +239,19 @@ def prepare(raw, out, shard, **options):
 @click.option("--canonical", is_flag=True, help="Write the face without motion instead, as the picture --out.")
 @click.option("--fps", default="25", show_default=True, help="Frames a second of an animated picture: 25, 29.97, 30000/1001.")
 @click.option("--detector", type=PluginName("detector"), default="dlib-hog", show_default=True, help="What finds the faces.")
-@click.option("--batch", type=click.IntRange(1), help="Frames drawn at once.")
+@click.option("--frames-at-once", "batch", type=click.IntRange(1), help="Frames drawn together.  [default: what suits the device]")
+@click.option("--batch", "jobs", type=click.Path(), metavar="TABLE.csv", help="Many in a row: a table with columns face, audio, out.")
 @_device
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True, help="Of the networks' arithmetic.")
-def generate(face, audio, out, run_folder, recipe, checkpoint, device, precision, canonical, **options):
-    """Make a face say a sound, or move as another does."""
+@click.pass_context
+def generate(context, face, audio, out, run_folder, recipe, checkpoint, jobs, device, precision, canonical, **options):
+    """Make a face say a sound, or move as another does; or many of them, with --batch."""
+    named = [name for name in ("face", "audio", "out", "canonical")
+             if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
+    if jobs and named:
+        raise click.UsageError(f"--{named[0]} goes with one drawing; with --batch, {jobs} says it for each.")
+    if not (jobs or face):
+        raise click.UsageError("Give --face, a video or a picture; or --batch TABLE.csv for many.")
     if canonical:
         from .editing import Editor
 
@@ -252,10 +260,18 @@ def generate(face, audio, out, run_folder, recipe, checkpoint, device, precision
         Editor(run_folder, checkpoint, recipe, device=device, detector=options["detector"], speaker=options["speaker"],
                say=click.echo).draw_canonical(face, out)
         return
+    chosen = {name: value for name, value in options.items() if value is not None}
+    if jobs:
+        from .jobs import run_jobs
+
+        studio = {name: chosen.pop(name) for name in ("motion", "blend", "direction", "by") if name in chosen}
+        run_jobs(jobs, run=run_folder, recipe=recipe, checkpoint=checkpoint, device=device, precision=precision, say=click.echo,
+                 common=chosen, **studio)
+        return
     from .generating import generate as draw
 
     draw(face, audio, out, run=run_folder, recipe=recipe, checkpoint=checkpoint, device=device, precision=precision,
-         say=click.echo, **{name: value for name, value in options.items() if value is not None})
+         say=click.echo, **chosen)
 
 
 @main.command()

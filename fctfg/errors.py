@@ -38,6 +38,10 @@ class BadMedia(FctfgError, ValueError):
     """A picture, sound or video that cannot be used as it was asked to be."""
 
 
+class BadJobs(FctfgError, ValueError):
+    """A table of jobs that cannot be used, or jobs of it that failed."""
+
+
 class BadWeights(FctfgError, ValueError):
     """A weight file that cannot be read safely, or holds something else than was asked for."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,31 +49,65 @@ def generate(face: str, audio: str | None, out: str, *, run: str | None = None, 
              checkpoint: str | None = None, device: str = "auto", precision: str = "auto", motion: float = 1.0,
              blend: float = 0.5, direction: str | None = None, by: float = 1.0,
              say: Callable[[str], None] = print, **options: Any) -> dict[str, Any]:
-    """Open the model and make `face` say `audio` into `out`; the report. `options` go to `fctfg.pipeline.generate`.
+    """Open the model and make `face` say `audio` into `out`; the report. See `Studio`."""
+    studio = Studio(run, recipe, checkpoint, device=device, precision=precision, motion=motion,
+                    blend=blend if options.get("other_driving") else 0.0, direction=direction, by=by, say=say)
+    with _progress_bar() as progress:
+        report = studio.draw(face, audio, out, progress=progress, **options)
+    say(summary(report))
+    for warning in report["warnings"]:
+        say(warning)
+    return report
+
+
+class Studio:
+    """A model on its device, ready to draw one video after the other.
 
     The motion is scaled by `motion`, blended with that of another driving video, whose share is `blend`, and moved `by`
     steps along a `direction` of the run.
     """
-    from .media import is_picture, probe_video
-    from .pipeline import generate as draw
-    from .quicken import quicken
 
-    model, chosen, weights = open_model(run, recipe, checkpoint, say)
-    model.steering = steering(chosen, model, run, motion, blend if options.get("other_driving") else 0.0, direction, by)
-    if audio is None and not options.get("driving"):
-        if is_picture(face) or not probe_video(face).has_sound:
-            raise BadMedia(f"{face} has no sound of its own; give the speech with --audio.")
-        audio = face
-    target = pick_device(device)
-    model = quicken(model, target, None if precision == "auto" else precision)
-    with _progress_bar() as progress:
-        report = draw(face, audio, out, model, chosen, device=target, weights=weights, progress=progress, **options)
-    passed = f", {report['frames_passed_through']} of them without the face and left as they were" if report["frames_passed_through"] else ""
-    say(f"{out}: {report['frames_out']} frames of {report['seconds']:.1f} s{passed}; {report['frames_per_second']:.1f} frames/s. "
-        f"Report: {Path(out).with_suffix('.json')}")
-    for warning in report["warnings"]:
-        say(warning)
-    return report
+    def __init__(self, run: str | None = None, recipe: str | None = None, checkpoint: str | None = None, *,
+                 device: str = "auto", precision: str = "auto", motion: float = 1.0, blend: float = 0.0,
+                 direction: str | None = None, by: float = 1.0, say: Callable[[str], None] = print):
+        from .quicken import quicken
+
+        model, self.recipe, self.weights = open_model(run, recipe, checkpoint, say)
+        model.steering = steering(self.recipe, model, run, motion, blend, direction, by)
+        self.steered = {"motion": motion, "blend": blend, "direction": direction, "by": by} if model.steering else {}
+        self.device = pick_device(device)
+        self.model = quicken(model, self.device, None if precision == "auto" else precision)
+
+    def draw(self, face: str, audio: str | None, out: str, *,
+             progress: Callable[[int, int], None] = lambda done, total: None, **options: Any) -> dict[str, Any]:
+        """Make `face` say `audio`, its own sound where that is None, into `out`; the report.
+
+        `progress` and `options` go to `fctfg.pipeline.generate`.
+
+        Raises:
+            BadMedia: an input cannot be used, or there is nothing to say.
+        """
+        from .media import is_picture, probe_video
+        from .pipeline import generate as draw
+
+        if audio is None and not options.get("driving"):
+            if is_picture(face) or not probe_video(face).has_sound:
+                raise BadMedia(f"{face} has no sound of its own; give the speech with --audio.")
+            audio = face
+        return draw(face, audio, out, self.model, self.recipe, device=self.device, weights=self.weights,
+                    asked=self.asked(options), progress=progress, **options)
+
+    def asked(self, options: dict[str, Any]) -> dict[str, Any]:
+        """How a drawing with these `options` is asked for, as the report has it."""
+        return json.loads(json.dumps({**self.steered, **options}, default=str))
+
+
+def summary(report: dict[str, Any]) -> str:
+    """What a generation did, in a line."""
+    without = report["frames_passed_through"]
+    passed = f", {without} of them without the face and left as they were" if without else ""
+    return (f"{report['out']}: {report['frames_out']} frames of {report['seconds']:.1f} s{passed}; "
+            f"{report['frames_per_second']:.1f} frames/s. Report: {Path(report['out']).with_suffix('.json')}")
 
 
 def steering(recipe: Recipe, model: TalkingFace, run: str | None, motion: float, blend: float, direction: str | None,

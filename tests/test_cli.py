@@ -20,7 +20,7 @@ OPTIONS = {  # the command line does not grow by accident
     "edit": {"picture", "run_folder", "direction", "by", "motions", "name", "out", "speaker", "detector", "device"},
     "generate": {"face", "audio", "out", "run_folder", "recipe", "checkpoint", "speaker", "when_audio_is_longer",
                  "when_audio_is_shorter", "driving", "motion", "other_driving", "blend", "direction", "by", "canonical", "fps",
-                 "detector", "batch", "device", "precision"},
+                 "detector", "batch", "jobs", "device", "precision"},
     "invert": {"picture", "run_folder", "recipe", "checkpoint", "out", "speaker", "detector", "device"},
     "list-plugins": {"kind", "check", "as_json"},
     "prepare": {"raw", "out", "crop", "size", "detector", "shard", "workers", "vocals", "min_seconds", "max_seconds", "min_face"},

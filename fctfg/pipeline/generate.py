@@ -36,7 +36,7 @@ def generate(face: str | Path, audio: str | Path | None, out: str | Path, model:
              driving: str | Path | None = None, other_driving: str | Path | None = None, speaker: str = "largest", when_audio_is_longer: WhenLonger = "bounce",
              when_audio_is_shorter: WhenShorter = "cut", fps: float | str | Fraction = FRAME_RATE,
              detector: str = "dlib-hog", device: str | torch.device = "cpu", batch: int | None = None,
-             match_colour: bool = True, weights: dict | None = None,
+             match_colour: bool = True, weights: dict | None = None, asked: dict | None = None,
              progress: Callable[[int, int], None] = lambda done, total: None) -> dict:
     """Write the video `out` in which `face` says `audio`; the report, which is also written beside it as OUT.json.
 
@@ -51,8 +51,8 @@ def generate(face: str | Path, audio: str | Path | None, out: str | Path, model:
     `other_driving` is another one, whose motion is blended in as `model.steering` has it. A model that redraws the whole
     crop then makes a video of the crop. Where the driving video shows no face the last pose is held; it begins where it
     first shows one, unless its own sound is heard: then it waits for it. `model` is called as it is, on `device`, with `batch`
-    frames at most. `weights` says where it comes from, for the report. `progress` is told how many frames are done, of
-    about how many.
+    frames at most. `weights` says where it comes from and `asked` how the drawing was asked for, for the report.
+    `progress` is told how many frames are done, of about how many.
 
     Raises:
         BadMedia: an input cannot be used, `out` cannot be written, or no frame has the speaker's face. Nothing is left.
@@ -101,6 +101,7 @@ def generate(face: str | Path, audio: str | Path | None, out: str | Path, model:
         "fctfg": __version__,
         "recipe": recipe.name,
         "weights": weights or {},
+        "asked": asked or {},
         "face": str(face),
         "audio": scene.audio and str(scene.audio),
         "driving": driving and str(driving),
