@@ -1,9 +1,10 @@
-"""How many frames a second the Wav2Lip network draws, as it is and quickened, in one run.
+"""How many frames a second the networks of Wav2Lip and LipGAN draw, as they are and quickened, in one run.
 
-    python benchmarks/network.py                                  # CPU, batches of 1, 16 and 64
+    python benchmarks/network.py                                  # both; CPU, batches of 1, 16 and 64
+    python benchmarks/network.py --network wav2lip
     python benchmarks/network.py --device cuda --batch 16 128     # also recorded, and recorded with fused kernels
 
-A frame counts from its 0.2 s of sound and its two pictures, already on the device, to the drawn picture there. The ways
+A frame counts from its window of sound and its two pictures, already on the device, to the drawn picture there. The ways
 take turns, and the figures are medians, so what else the machine does strikes all of them. `fp32` is the plain model
 without TF32; PSNR is against it, with weights that draw (those of the goldens, where tests/golden is there). Needs
 torch, numpy, pydantic and yaml; fctfg and its plugins are taken from beside this script where they are not installed.
@@ -43,29 +44,46 @@ def import_from_checkout() -> None:
 
 import_from_checkout()
 
+from fctfg.checkpoints import PublicWeights  # noqa: E402
 from fctfg.interfaces import FRAME_RATE, SAMPLE_RATE, Clip  # noqa: E402
 from fctfg.model import TalkingFace  # noqa: E402
 from fctfg.quicken import QuickTalkingFace, psnr, quicken  # noqa: E402
 from fctfg.recipe import Recipe  # noqa: E402
+from fctfg_plugins.lipgan import LipGANAudioEncoder, LipGANDecoder, LipGANVisualEncoder  # noqa: E402
+from fctfg_plugins.lipgan.public import generator  # noqa: E402
 from fctfg_plugins.wav2lip import SpeechFusion, Wav2LipAudioEncoder, Wav2LipDecoder, Wav2LipVisualEncoder  # noqa: E402
 
 
-def build() -> TalkingFace:
+NETWORKS = {"wav2lip": (Wav2LipVisualEncoder, Wav2LipAudioEncoder, Wav2LipDecoder),
+            "lipgan": (LipGANVisualEncoder, LipGANAudioEncoder, LipGANDecoder)}
+
+
+def build(name: str) -> TalkingFace:
     """The public network, with weights that draw something: in eval mode, on the CPU."""
     torch.manual_seed(0)
-    decoder, audio_encoder = Wav2LipDecoder(size=96), Wav2LipAudioEncoder()
-    visual_encoder = Wav2LipVisualEncoder(size=96, codes=decoder.codes, skips=decoder.skips)
+    visual, audio, drawing = NETWORKS[name]
+    decoder, audio_encoder = drawing(size=96), audio()
+    visual_encoder = visual(size=96, codes=decoder.codes, skips=decoder.skips)
     fusion = SpeechFusion(codes=decoder.codes, speech_width=audio_encoder.width)
     model = TalkingFace(visual_encoder, audio_encoder, fusion, decoder)
-    if (golden := ROOT / "tests" / "golden" / "wav2lip").is_dir():
-        spec = importlib.util.spec_from_file_location("fill", golden.parent / "fill.py")
-        laws = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(laws)
+    if name == "lipgan" and (given := golden("lipgan_mel27_gen_residual")):
+        model.load_state_dict(generator(PublicWeights(ROOT, given, "Keras"))[0], strict=False)
+    if name == "wav2lip" and (given := golden("wav2lip")):
         fills = Recipe.load(ROOT / "fctfg" / "recipes" / "wav2lip.yaml").public_files[0].fills
-        model.load_state_dict({to + key.removeprefix(prefix): torch.from_numpy(value)
-                               for key, value in laws.state(str(golden)).items()
+        model.load_state_dict({to + key.removeprefix(prefix): value for key, value in given.items()
                                for prefix, to in fills.items() if key.startswith(prefix)}, strict=False)
     return model.eval()
+
+
+def golden(name: str) -> dict[str, torch.Tensor]:
+    """The weights of a golden; none where the tests are not there."""
+    folder = ROOT / "tests" / "golden" / name
+    if not folder.is_dir():
+        return {}
+    spec = importlib.util.spec_from_file_location("fill", folder.parent / "fill.py")
+    laws = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(laws)
+    return {key: torch.from_numpy(value) for key, value in laws.state(str(folder)).items()}
 
 
 def noise(batch: int, device: torch.device, seed: int) -> Clip:
@@ -153,6 +171,7 @@ def compare(batch: int, model: TalkingFace, device: torch.device, precision: str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--network", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, nargs="+", help="frames; 1 16 64 on the CPU, 16 128 on a GPU, by default")
     parser.add_argument("--precision", choices=["fp32", "bf16", "fp16"], help="by default the quickest faithful one")
@@ -164,12 +183,13 @@ def main() -> None:
     device = torch.device(given.device)
     on_gpu = device.type == "cuda"
     allow_tf32(False)
-    model = build()
-    name = torch.cuda.get_device_name(device) if on_gpu else f"{platform.machine()}, {torch.get_num_threads()} threads"
-    print(f"{name}; Python {platform.python_version()}, torch {torch.__version__}")
-    print(f"Wav2Lip: {sum(parameter.numel() for parameter in model.parameters()):,} parameters")
-    for batch in given.batch or ([16, 128] if on_gpu else [1, 16, 64]):
-        compare(batch, model, device, given.precision, given.rounds, times=20 if on_gpu else 1)
+    machine = torch.cuda.get_device_name(device) if on_gpu else f"{platform.machine()}, {torch.get_num_threads()} threads"
+    print(f"{machine}; Python {platform.python_version()}, torch {torch.__version__}")
+    for name in given.network:
+        model = build(name)
+        print(f"\n{name}: {sum(parameter.numel() for parameter in model.parameters()):,} parameters")
+        for batch in given.batch or ([16, 128] if on_gpu else [1, 16, 64]):
+            compare(batch, model, device, given.precision, given.rounds, times=20 if on_gpu else 1)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""How long a Wav2Lip training step takes, by stage, and whether the loader keeps up with it.
+"""How long a training step takes, by stage, and whether the loader keeps up with it.
 
-    python benchmarks/training.py [--data FOLDER] [--device cuda] [--batch 16] [--steps 5] [--precision bf16]
+    python benchmarks/training.py [--recipe lipgan] [--data FOLDER] [--device cuda] [--batch 16] [--steps 5] [--precision bf16]
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 
 from fctfg import registry
 from fctfg.data import clip_loader, make_dataset
+from fctfg.interfaces import Clip
 from fctfg.model import build_model
 from fctfg.recipe import Recipe, Stage
 from fctfg.testing import random_clip
@@ -23,6 +24,7 @@ from fctfg.trainer import build_losses
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--recipe", default="wav2lip", help="one that works at 96 px")
     parser.add_argument("--data", default="synthetic")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=16)
@@ -30,13 +32,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int)
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     options = parser.parse_args()
-    recipe = Recipe.find("wav2lip").with_setting("batch", str(options.batch))
+    recipe = Recipe.find(options.recipe).with_setting("batch", str(options.batch))
     device = torch.device(options.device)
     model, losses = build_model(recipe).to(device).train(), build_losses(recipe).to(device)
     print(f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {device}, {options.precision}, "
           f"batch {options.batch} of {recipe.clip_frames} frames\n")
+    clip = random_clip(96, recipe.clip_frames).to(device)
     for stage in recipe.stages:
-        seconds = step_seconds(stage, model, losses, options, device)
+        seconds = step_seconds(stage, clip, model, losses, options, device)
         print(f"{stage.name:<24}{seconds * 1e3:8.0f} ms a step{options.batch / seconds:10.1f} samples/s", flush=True)
     loader = clip_loader(make_dataset(options.data, recipe, "train", (0.1, 0.3)), options.batch, workers=options.workers)
     next(loader)
@@ -45,11 +48,10 @@ def main() -> None:
     print(f"{'loader, ' + options.data:<24}{'':18}{count / (time.perf_counter() - began):10.1f} samples/s")
 
 
-def step_seconds(stage: Stage, model, losses, options, device) -> float:
+def step_seconds(stage: Stage, clip: Clip, model, losses, options, device) -> float:
     """The median step on one repeated clip: draw, critics, losses, backward, Adam."""
     task = registry.build("task", stage.task.name)
-    clip = random_clip(96).to(device)
-    clip = type(clip)(**{name: None if value is None else value if name == "times" else
+    clip = Clip(**{name: None if value is None else value if name == "times" else
                          value.repeat_interleave(options.batch // len(value) or 1, 0)[:options.batch]
                          for name, value in vars(clip).items()})
     clip.source = clip.frames

@@ -151,7 +151,8 @@ class LipGANDecoder(Decoder):
         variant: `residual`, or the smaller `basic`.
         speech: the width of the code, to which the fusion brings what is heard; 512, or 256 in the public `basic` that
             hears cepstra. Multiplied by `scale`.
-        scale: multiplies the channels of every layer; 1 is the public network.
+        scale: multiplies the channels of every layer but the last two: colours do not fit into fewer than their 16. 1 is
+            the public network.
     """
 
     paper = PAPER
@@ -176,9 +177,8 @@ class LipGANDecoder(Decoder):
             blocks.append(nn.Sequential(up, *residuals(out, 2 if refining else 0)))
             drawn = out
         self.face_decoder = nn.ModuleList(blocks)
-        c16 = scaled(16, scale)
-        self.output = nn.Sequential(ConvBlock(self.skips[-1].channels + drawn, c16), ConvBlock(c16, c16),
-                                    convolution(c16, 3, 1))
+        self.output = nn.Sequential(ConvBlock(self.skips[-1].channels + drawn, 16), ConvBlock(16, 16),
+                                    convolution(16, 3, 1))
 
     def forward(self, latent: Latent) -> Tensor:
         codes = latent.codes.flatten(0, 1).flatten(1)[..., None, None]
