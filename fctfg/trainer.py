@@ -154,10 +154,10 @@ class Trainer:
         self.say = say if accelerator.is_main_process else _silence
         self.accelerator = accelerator
         self.device = self.accelerator.device
-        # Tensor cores read channels-last; elsewhere the layout stays, and with it the order of sums.
-        layout = torch.channels_last if self.device.type == "cuda" else torch.preserve_format
-        self.model = model.to(self.device, memory_format=layout)
-        self.losses = losses.to(self.device, memory_format=layout)
+        self.model, self.losses = model.to(self.device), losses.to(self.device)
+        if self.device.type == "cuda":  # elsewhere the layout stays, and with it the order of sums
+            lay_out_channels_last(self.model)
+            lay_out_channels_last(self.losses)
         contexts = [self.model.audio_encoder.context, *(loss.context for loss in self.losses.values())]
         self.context = max(c[0] for c in contexts), max(c[1] for c in contexts)
         self.ema: TalkingFace | None = None
@@ -479,6 +479,13 @@ def accelerator_for(precision: str, device: str) -> Accelerator:
 def _of_stage(recipe: Recipe, stage: Stage) -> Recipe:
     """What clips are cut by, with what the stage says of its own."""
     return recipe.model_copy(update={"clip_frames": stage.clip_frames or recipe.clip_frames})
+
+
+def lay_out_channels_last(module: nn.Module) -> None:
+    """Lay out weights over pictures as tensor cores read them, in place; others, such as those over clips, stay."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.dim() == 4:
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
 
 
 def several(outputs: Output | list[Output]) -> list[Output]:

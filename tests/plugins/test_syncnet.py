@@ -23,7 +23,7 @@ from fctfg.interfaces import Clip, Output
 from fctfg.model import build_model
 from fctfg.recipe import Recipe
 from fctfg.testing import random_clip
-from fctfg.trainer import build_losses
+from fctfg.trainer import build_losses, lay_out_channels_last
 from fctfg_plugins.syncnet import SyncNet, agreement, distances, lip_sync, median_filter, shown
 from fctfg_plugins.syncnet import offset as offset_module
 
@@ -90,6 +90,15 @@ class TestNetwork:
             windows = torch.cat([faces[:, i:i + 5] for i in range(3)])  # the same in a batch, as norms compare it
             expected = network.watch(windows)[:, 0].unflatten(0, (3, 2)).transpose(0, 1)
             torch.testing.assert_close(network.watch(faces), expected, rtol=1e-4, atol=1e-4)
+
+    def test_it_can_be_laid_out_for_tensor_cores(self):
+        """Convolutions over time have five dimensions, which have no such layout."""
+        network, faces = small().eval(), torch.rand(1, 5, 3, 224, 224) * 255
+        with torch.no_grad():
+            expected = network.watch(faces)
+            lay_out_channels_last(network)
+            assert network.netcnnaud[4].weight.is_contiguous(memory_format=torch.channels_last)
+            torch.testing.assert_close(network.watch(faces), expected)
 
     def test_faces_are_shown_in_bgr_from_0_to_255(self):
         frames = random_clip(224, 1).frames
