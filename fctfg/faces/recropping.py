@@ -17,7 +17,7 @@ def recrop(frames: Tensor, landmarks: Tensor, profile: str, size: int) -> Tensor
 
     `landmarks` (B, T, 68, 2) are those of `frames` in [-1, 1]; no gradient goes there. To `frames` it does, so that a
     loss may judge drawn faces by a network that was trained on another crop. Antialiased where it shrinks. Outside the
-    frames their edges go on.
+    frames their edges go on. An upright crop of frames that are turned with the head, as `ffhq` is, shows it level.
 
     Raises:
         UnknownPlugin: there is no such profile.

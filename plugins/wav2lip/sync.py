@@ -7,14 +7,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fctfg.audio import MEL_CONTEXT, mel_windows
-from fctfg.errors import BadRecipe
+from fctfg.errors import BadData, BadRecipe
+from fctfg.faces import recrop
 from fctfg.interfaces import Clip, Critic, Output
 
-from .blocks import LICENCE, PAPER, ConvBlock, audio_tower, check_batch, lower_half, residuals, scaled
+from .blocks import LICENCE, PAPER, SIZE, ConvBlock, audio_tower, check_batch, lower_half, residuals, scaled
 from .plateau import PlateauWatch
 
 WINDOW = 5
 """Consecutive frames that the expert sees at once: the 0.2 s that a mel window of 16 columns lasts."""
+CROP = "wav2lip"
+"""The crop profile that it knows."""
 
 
 class SyncExpert(nn.Module):
@@ -46,14 +49,16 @@ class SyncLoss(Critic):
     """Minus the log of the cosine between mouth and sound, as the sync expert sees and hears them.
 
     Prajwal et al., "A Lip Sync Expert Is All You Need for Speech to Lip Generation In the Wild", 2020,
-    arXiv:2008.10010. Sees the lower half of five consecutive frames at 96 px of the `wav2lip` crop (others are
-    resized), hears 0.2 s from the first of them. The expert learns on the real frames of a clip, whatever was
-    drawn. Loads lipsync_expert.pth (research and personal use only).
+    arXiv:2008.10010. Sees the lower half of five consecutive frames at 96 px of the `wav2lip` crop, hears 0.2 s from
+    the first of them. Frames of another crop are cut anew by their landmarks, drawn and true ones alike, and are
+    level where that crop is (`ffhq`); those of another size are resized. The expert learns on the real frames of a
+    clip, whatever was drawn. Loads lipsync_expert.pth (research and personal use only).
 
     Differs: clips of more than five frames are looked at in windows that move by one frame; each mouth is shown both
     its own sound and a wrong one, where the authors toss a coin; cosines are kept 1e-6 away from 0 and 1.
 
     Args:
+        crop: the crop profile that the frames have; given by the recipe.
         expert_mode: of the batch norm while it judges. `eval` uses what it learnt; `train` the batch's own statistics,
             as the authors' training does, where the expert is never put in eval mode.
         plateau_steps: after how many steps at the loss of a guess it speaks up; see `PlateauWatch`.
@@ -62,14 +67,16 @@ class SyncLoss(Critic):
 
     paper = PAPER
     licence = LICENCE
+    built_with = frozenset({"crop"})
     context = MEL_CONTEXT
     test_options = {"scale": 1 / 16}
 
-    def __init__(self, *, lr: float = 1e-4, betas: tuple[float, float] = (0.9, 0.999), expert_mode: str = "eval",
-                 plateau_steps: int = 5000, scale: float = 1.0):
+    def __init__(self, *, crop: str = CROP, lr: float = 1e-4, betas: tuple[float, float] = (0.9, 0.999),
+                 expert_mode: str = "eval", plateau_steps: int = 5000, scale: float = 1.0):
         super().__init__()
         if expert_mode not in ("eval", "train"):
             raise BadRecipe(f"loss 'sync': expert_mode '{expert_mode}' is unknown; give eval or train.")
+        self.crop = crop
         self.expert_mode = expert_mode
         self.network = SyncExpert(scale).requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=lr, betas=tuple(betas))
@@ -78,7 +85,7 @@ class SyncLoss(Critic):
         self.told_by_heart = False
 
     def forward(self, output: Output, clip: Clip) -> Tensor:
-        mouths = self.see(output.frames)
+        mouths = self.see(output.frames, clip.landmarks)
         mel = self.hear(clip.wave, clip.times)
         self.network.train(self.expert_mode == "train")
         return minus_log(cosines(*self.network(mel, mouths))).mean()
@@ -119,11 +126,19 @@ class SyncLoss(Critic):
                 f"speakers (it ranks {held_out:.0%} of pairs right, 50% is a coin toss). More steps will not help; more "
                 "speakers and hours will, or a public lipsync_expert.pth with --start-from.")
 
-    def see(self, frames: Tensor) -> Tensor:
-        """Every five consecutive mouths of `frames` (B, T, 3, H, W): (B (T - 4), 15, 48, 96), frame after frame."""
+    def see(self, frames: Tensor, landmarks: Tensor | None = None) -> Tensor:
+        """Every five consecutive mouths of `frames` (B, T, 3, H, W): (B (T - 4), 15, 48, 96), frame after frame.
+
+        `landmarks` (B, T, 68, 2) in [-1, 1] are those of `frames`; without them only the crop `wav2lip` can be read.
+        """
         if frames.shape[1] < WINDOW:
             raise BadRecipe(f"loss 'sync' looks at {WINDOW} consecutive frames, and the clips have {frames.shape[1]}; "
                             f"give clip_frames: {WINDOW} or more.")
+        if self.crop != CROP:
+            if landmarks is None:
+                raise BadData(f"The clips carry no landmarks, by which loss 'sync' finds mouths in the crop "
+                              f"'{self.crop}'; prepare the data again with them.")
+            frames = recrop(frames, landmarks, CROP, SIZE)
         windows = lower_half(frames).unfold(1, WINDOW, 1)  # (B, T - 4, 3, 48, 96, 5)
         return windows.permute(0, 1, 5, 2, 3, 4).flatten(2, 3).flatten(0, 1)
 
@@ -137,7 +152,7 @@ class SyncLoss(Critic):
         if clip.other_wave is None and len(frames) < 2:
             raise BadRecipe("loss 'sync' takes wrong sounds from the other clips of a batch, and this one has a single "
                             "clip; give batch: 2 or more.")
-        mouths = self.see(frames)
+        mouths = self.see(frames, clip.landmarks)
         mel = torch.cat([self.hear(clip.wave, clip.times), self.hear(wrong_wave, clip.times)])
         sounds, faces = self.network(mel, mouths)
         right, wrong = cosines(sounds, faces.repeat(2, 1)).chunk(2)

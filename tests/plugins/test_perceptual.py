@@ -131,7 +131,7 @@ def test_a_file_of_another_network_is_refused(plugin, file, squeezenet_file):
     with pytest.raises(BadWeights, match=f"does not hold the weights of torchvision's {file}"):
         registry.build("loss", plugin, size=32, backbone=str(squeezenet_file))
     with pytest.raises(BadWeights, match="does not exist; nothing is downloaded"):
-        registry.build("loss", plugin, size=32, backbone="absent.pth")
+        registry.build("loss", "lpips", size=32, net="squeeze", backbone="absent.pth")
 
 
 @pytest.mark.parametrize("plugin, options", [("lpips", {}), ("vgg19", {"scale": 1 / 16})])

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fctfg import audio, registry
-from fctfg.errors import BadRecipe
+from fctfg.data.synthetic import HeadFootage, TalkingHead
+from fctfg.errors import BadData, BadRecipe
 from fctfg.interfaces import Clip, CodeShape, FaceCode, Output, SkipShape
 from fctfg.model import TalkingFace, build_model
 from fctfg.recipe import PARTS, Recipe
@@ -352,6 +353,27 @@ class TestSyncLoss:
         seen = self.build().see(ramp.expand(2, 5, 3, 192, 192))
         pairs = ramp.unflatten(-2, (96, 2)).mean(-2).expand(2, 5, 3, 96, 96)  # of two rows, one is made
         torch.testing.assert_close(seen[..., :-1, :], self.build().see(pairs)[..., :-1, :], rtol=0, atol=1e-3)
+
+    @pytest.mark.parametrize("crop", ["face", "voxceleb"])
+    def test_mouths_of_other_crops_are_those_of_its_own(self, crop):
+        """A drawn head prepared in both crops: the mouths that it cuts out anew are those of its own crop."""
+        head, frames = TalkingHead(0, 1, 1.0), range(8, 13)
+        (native, _), (other, landmarks) = (self.prepared(HeadFootage(head, profile, size), frames)
+                                           for profile, size in (("wav2lip", 96), (crop, 256)))
+        wanted, loss = self.build().see(native), self.build(crop=crop)
+        seen = loss.see(other.requires_grad_(), landmarks)
+        assert (seen - wanted).square().mean() < 0.15 * (seen.roll(3, -1) - wanted).square().mean(), "nor 3 px beside it"
+        assert 10 * torch.log10(1 / (seen - wanted).square().mean()) > 30
+        seen.sum().backward()
+        assert other.grad.abs().sum((2, 3, 4)).all()
+        with pytest.raises(BadData, match=f"carry no landmarks, by which loss 'sync' finds mouths in the crop '{crop}'"):
+            loss.see(other)
+
+    @staticmethod
+    def prepared(footage, frames):
+        """A clip of one as a loader yields it: frames (1, T, 3, H, W) and their landmarks in [-1, 1]."""
+        pictures = torch.from_numpy(footage.frames(frames)).permute(0, 3, 1, 2)[None] / 127.5 - 1
+        return pictures, torch.from_numpy(footage.landmarks(frames))[None] * 2 / footage.size[0] - 1
 
     def test_fewer_than_five_frames_are_refused(self):
         clip = noise_clip(2, 4)
