@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -22,27 +21,23 @@ def recrop(frames: Tensor, landmarks: Tensor, profile: str, size: int) -> Tensor
     Raises:
         UnknownPlugin: there is no such profile.
     """
-    place = find_profile(profile).matrices
-    with torch.autocast(frames.device.type, enabled=False):  # half precision would misplace samples by whole pixels
-        grid = _grid(landmarks, place, frames.shape[-2:], size)
-        sampled = F.grid_sample(frames.flatten(0, 1).float(), grid.to(frames.device), mode="bilinear",
-                                padding_mode="border", align_corners=False)
-        return F.avg_pool2d(sampled, grid.shape[1] // size).unflatten(0, frames.shape[:2])
+    height, width = frames.shape[-2:]
+    points = landmarks.detach().flatten(0, 1).cpu().double().numpy()  # note: this is a CPU-GPU sync point
+    matrices = find_profile(profile).matrices((points + 1) / 2 * (width, height)) * 2 / [[width], [height]]
+    matrices[..., 2] -= 1  # from the unit square of the crops to [-1, 1] of the frames
+    # So many samples for each pixel that, of what lies in the frames, none is left out: their mean is that of its area.
+    samples = math.ceil(max(height, width) / size)
+    with torch.autocast(frames.device.type, enabled=False):  # half precision would misplace them by whole pixels
+        grid = _grid(torch.from_numpy(matrices).to(frames.device, torch.float32), size * samples)
+        found = F.grid_sample(frames.flatten(0, 1).float(), grid, "bilinear", "border", align_corners=False)
+        return F.avg_pool2d(found, samples).unflatten(0, frames.shape[:2])
 
 
-def _grid(landmarks: Tensor, place, shape: tuple[int, int], size: int) -> Tensor:
-    """Where to sample, (B T, fine, fine, 2) in [-1, 1].
+def _grid(matrices: Tensor, size: int) -> Tensor:
+    """Where `matrices` (M, 2, 3) take the middles of size x size pixels of the unit square: (M, size, size, 2).
 
-    So many samples for each pixel of the crop that, as far as it lies within the frames, none of theirs is left out:
-    their mean is the mean over the area that it covers.
+    F.affine_grid multiplies matrices, which GPUs may do in TF32, with errors of half a pixel.
     """
-    height, width = shape
-    points = (landmarks.detach().cpu().double().numpy().reshape(-1, 68, 2) + 1) / 2 * (width, height)
-    theta = place(points)
-    # From [-1, 1] of the crop to [-1, 1] of the frame.
-    theta[..., 2] += theta[..., :2].sum(-1) / 2
-    theta[..., :2] /= 2
-    theta *= 2 / np.array([[width], [height]])
-    theta[..., 2] -= 1
-    fine = size * math.ceil(max(height, width) / size)
-    return F.affine_grid(torch.from_numpy(theta).float(), [len(theta), 3, fine, fine], align_corners=False)
+    place = (torch.arange(size, device=matrices.device) + 0.5) / size
+    right, down, corner = matrices[:, None, None].unbind(-1)
+    return right * place[:, None] + down * place[:, None, None] + corner
