@@ -15,3 +15,9 @@ WRAPPER = "__S__."
 def syncnet_v2(weights: PublicWeights) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The towers that `weights` holds, by the names of `SyncNet`, and no settings."""
     return {name.removeprefix(WRAPPER): tensor for name, tensor in weights.tensors.items()}, {}
+
+
+def sound_tower(weights: PublicWeights) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tower that hears alone, for recipes that take it as their audio encoder."""
+    towers, settings = syncnet_v2(weights)
+    return {name: tensor for name, tensor in towers.items() if name.startswith(("netcnnaud.", "netfcaud."))}, settings

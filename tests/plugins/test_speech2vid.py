@@ -240,10 +240,10 @@ class TestTogether:
         clip.frames = clip.frames[..., :1, :1].expand(-1, -1, -1, SIZE, SIZE)  # of one colour each
         optimizer = torch.optim.Adam([p for kind in PARTS for p in getattr(model, kind).parameters()], lr=5e-3)
         losses = []
-        for _ in range(25):
+        for _ in range(15):
             loss = (model(clip).frames - clip.frames).abs().mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             losses.append(float(loss.detach()))
-        assert losses[-1] < 0.8 * losses[0]
+        assert losses[-1] < 0.85 * losses[0]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import textwrap
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -244,8 +246,8 @@ class TestSyncNetLoss:
         expected = 0.5 * (F.binary_cross_entropy_with_logits(right, torch.ones(2)) +
                           F.binary_cross_entropy_with_logits(wrong, torch.zeros(2)))
         torch.testing.assert_close(first["critic"], expected.detach(), rtol=1e-4, atol=1e-5)
-        losses = [loss.train_critic(drawn, clip)["critic"] for _ in range(20)]
-        assert losses[-1] < 0.7 * losses[0]
+        losses = [loss.train_critic(drawn, clip)["critic"] for _ in range(12)]
+        assert losses[-1] < 0.85 * losses[0]
 
     def test_it_measures_itself_on_the_real_frames(self):
         loss = self.build()
@@ -275,18 +277,30 @@ def recipe() -> Recipe:
 
 
 class TestPublicFile:
-    @pytest.mark.parametrize("form", [lambda state: state, lambda state: {"model": state},
-                                      lambda state: {f"__S__.{key}": value for key, value in state.items()}])
-    def test_it_fills_the_towers_and_leaves_the_head(self, recipe, tmp_path, form):
-        path = tmp_path / "syncnet_v2.model"
-        theirs = small(seed=5)
-        torch.save(form(theirs.state_dict()), path)
-        losses = build_losses(recipe)
-        notice = fill_from(build_model(recipe), losses, recipe, path)
-        assert "losses.syncnet" in notice and "MIT" in notice
+    def test_it_fills_the_towers_and_leaves_the_head(self, recipe, tmp_path):
+        path, model, losses = tmp_path / "syncnet_v2.model", build_model(recipe), build_losses(recipe)
         network = losses["syncnet"].network
-        assert all(torch.equal(value, theirs.state_dict()[key]) for key, value in network.towers.state_dict().items())
-        assert network.head.threshold == 10.5
+        for seed, form in enumerate([lambda state: state, lambda state: {"model": state},
+                                     lambda state: {f"__S__.{key}": value for key, value in state.items()}]):
+            theirs = small(seed).state_dict()
+            torch.save(form(theirs), path)
+            notice = fill_from(model, losses, recipe, path)
+            assert "losses.syncnet" in notice and "MIT" in notice
+            assert all(torch.equal(value, theirs[key]) for key, value in network.towers.state_dict().items())
+            assert network.head.threshold == 10.5
+
+    def test_it_fills_an_audio_encoder_as_the_readme_says(self, recipe, tmp_path):
+        readme = (Path(__file__).parents[2] / "plugins" / "syncnet" / "README.md").read_text(encoding="utf-8")
+        said = yaml.safe_load(textwrap.dedent("    public_files:" + readme.split("    public_files:")[1].split("\n- ")[0]
+                                              .split("\n**")[0]))
+        recipe = recipe.with_part("audio_encoder", "syncnet").with_setting("audio_encoder.options.scale",
+                                                                           str(SMALL["scale"]))
+        recipe = Recipe.from_dict({**recipe.to_dict(), **said, "name": "mine"})
+        path, theirs, model = tmp_path / "syncnet_v2.model", small(seed=5), build_model(recipe)
+        torch.save(theirs.state_dict(), path)
+        assert "audio_encoder" in fill_from(model, None, recipe, path)
+        assert all(torch.equal(value, theirs.state_dict()[key])
+                   for key, value in model.audio_encoder.tower.state_dict().items())
 
     def test_a_file_of_another_network_is_named(self, recipe, tmp_path):
         path = tmp_path / "syncnet_v2.model"
