@@ -7,11 +7,13 @@ package metadata only and imports neither torch nor the plugin; a plugin is impo
 from __future__ import annotations
 
 import inspect
+import os
 import re
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import reduce
+from functools import lru_cache, reduce
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -116,16 +118,29 @@ def _extra(error: Exception) -> str | None:
 def plugins(kind: str | None = None) -> list[Plugin]:
     """Every installed plugin, or those of one kind, sorted. Imports none of them."""
     kinds = [kind] if kind else list(KINDS)
-    found = {plugin for (of, _), plugin in _offered.items() if of in kinds}
-    for config, distribution in entrypoints.iter_files_distros():
-        for of in kinds:
-            if KINDS[of] not in config:
+    offered = {plugin for plugin in _offered.values() if plugin.kind in kinds}
+    return sorted(offered | {plugin for plugin in _installed(_places()) if plugin.kind in kinds})
+
+
+def _places() -> tuple[tuple[str, int], ...]:
+    """Where packages are looked for, each with when something was last added or removed there."""
+    paths = [os.path.abspath(path) for path in sys.path]
+    return tuple((path, os.stat(path).st_mtime_ns) for path in paths if os.path.exists(path))
+
+
+@lru_cache(maxsize=4)
+def _installed(places: tuple[tuple[str, int], ...]) -> frozenset[Plugin]:
+    """The plugins of all packages in `places`. Kept, since a model is built with some twenty questions for them."""
+    found = set()
+    for config, distribution in entrypoints.iter_files_distros([path for path, _ in places]):
+        for kind, group in KINDS.items():
+            if group not in config:
                 continue
             package = re.sub(r"[-_.]+", "-", distribution.name) if distribution else "unknown"
             version = (distribution.version if distribution else None) or "0"
-            for name, target in config[KINDS[of]].items():
-                found.add(Plugin(of, name, package, version, target.split("[")[0].strip()))
-    return sorted(found)
+            for name, target in config[group].items():
+                found.add(Plugin(kind, name, package, version, target.split("[")[0].strip()))
+    return frozenset(found)
 
 
 def find(kind: str, name: str) -> Plugin:

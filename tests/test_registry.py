@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from fctfg import registry
@@ -16,6 +18,20 @@ def test_a_name_two_packages_offer_asks_for_the_package(installed):
     with pytest.raises(AmbiguousPlugin, match="say one of 'fctfg:tiny', 'other:tiny'"):
         registry.find("decoder", "tiny")
     assert registry.find("decoder", "fctfg:tiny").package == "fctfg"
+
+
+def test_what_is_installed_or_removed_meanwhile_is_noticed(installed, tmp_path):
+    installed("first", "fctfg.decoders", one="x:X")
+    names = lambda: {plugin.name for plugin in registry.plugins("decoder")}
+    assert "one" in names()
+    site = tmp_path / "site-first"
+    late = site / "late-1.0.dist-info"
+    late.mkdir()
+    (late / "METADATA").write_text("Metadata-Version: 2.1\nName: late\nVersion: 1.0\n")
+    (late / "entry_points.txt").write_text("[fctfg.decoders]\ntwo = x:X\n")
+    assert {"one", "two"} <= names()
+    shutil.rmtree(late)
+    assert "one" in names() and "two" not in names()
 
 
 def test_a_class_of_another_kind_is_refused(installed):
