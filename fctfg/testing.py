@@ -19,30 +19,13 @@ import torch
 from torch import Tensor
 
 from . import registry
-from .interfaces import (FRAME_RATE, SAMPLE_RATE, Clip, CodeShape, Component, Critic, Decoder, FaceCode, Latent, Output,
+from .data.noise import random_clip
+from .interfaces import (FRAME_RATE, SAMPLE_RATE, CodeShape, Component, Critic, Decoder, FaceCode, Latent, Output,
                          SkipShape)
 
-B, K, T = 2, 1, 5
+B, T = 2, 5  # as random_clip has them
 SPEECH_WIDTH = 8
-MARGIN = 1.0  # seconds of sound before the first frame and after the last; more than any context asks for in a test
-
-
-def random_clip(size: int, frames: int = T, margin: float = MARGIN, seed: int = 0) -> Clip:
-    """A clip of noise with plausible landmarks: B clips of `frames` frames, `margin` seconds of sound around them."""
-    draw = torch.Generator().manual_seed(seed)
-    samples = round((frames / FRAME_RATE + 2 * margin) * SAMPLE_RATE)
-    angle = torch.linspace(0, 2 * np.pi, 68)
-    ring = torch.stack([angle.cos(), angle.sin()], -1) * torch.linspace(0.2, 0.8, 68)[:, None]
-    return Clip(
-        source=torch.rand(B, K, 3, size, size, generator=draw) * 2 - 1,
-        frames=torch.rand(B, frames, 3, size, size, generator=draw) * 2 - 1,
-        wave=torch.rand(B, samples, generator=draw) - 0.5,
-        times=margin + torch.arange(frames) / FRAME_RATE,
-        other_wave=torch.rand(B, samples, generator=draw) - 0.5,
-        landmarks=ring + 0.01 * torch.randn(B, frames, 68, 2, generator=draw),
-        action_units=torch.rand(B, frames, 17, generator=draw),
-        action_units_known=torch.ones(B, frames, 17, dtype=torch.bool),
-    )
+MARGIN = 1.0  # seconds of sound before the first frame and after the last; more than most contexts ask for
 
 
 def tensors_in(value) -> list[Tensor]:
