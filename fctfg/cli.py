@@ -215,7 +215,11 @@ def prepare(raw, out, shard, **options):
         summary = run_prepare(raw, out, shard=parse_shard(shard), progress=bar, **options)
     for failure in summary.failures:
         click.echo(failure, err=True)
-    click.echo(f"{summary}.\nSee {out}/manifest.json. Next: fctfg train --recipe wav2lip --data {shlex.quote(out)}")
+    from .recipe import Recipe
+
+    fitting = [recipe.name for recipe in Recipe.installed() if recipe.crop == options["crop"] and recipe.stages]
+    recipe = "wav2lip" if "wav2lip" in fitting else next(iter(fitting), f"RECIPE --set crop={options['crop']}")
+    click.echo(f"{summary}.\nSee {out}/manifest.json. Next: fctfg train --recipe {recipe} --data {shlex.quote(out)}")
 
 
 @main.command()

@@ -233,18 +233,25 @@ class Recipe(_Strict):
     def suiting(cls, parts: dict[str, str], default: str) -> Recipe:
         """The installed recipe that has the most of `parts`, plugin names by kind; `default` where none has any.
 
-        Of several with as many the first by name. One that cannot be read is passed over.
+        Of several with as many the first by name.
         """
         best, most = None, 0
-        for plugin in registry.plugins("recipe"):
-            try:
-                recipe = cls.load(plugin.path())
-            except FctfgError:
-                continue
+        for recipe in cls.installed():
             shared = sum(getattr(recipe, kind).name == name for kind, name in parts.items())
             if shared > most:
                 best, most = recipe, shared
         return best or cls.find(default)
+
+    @classmethod
+    def installed(cls) -> list[Recipe]:
+        """Those of all installed plugins, by name. One that cannot be read is passed over."""
+        found = []
+        for plugin in registry.plugins("recipe"):
+            try:
+                found.append(cls.load(plugin.path()))
+            except FctfgError:
+                continue
+        return found
 
     def to_dict(self) -> dict:
         """Plain values that `from_dict` reads back to an equal recipe."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fctfg.errors import BadRecipe
 from fctfg.interfaces import CodeShape, FaceCode, Fusion, Latent
 
-PAPER = ("Wang et al., That's What I Said: Fully-Controllable Talking Face Generation, 2023, arXiv:2304.03275; "
+PAPER = ("Jang et al., That's What I Said: Fully-Controllable Talking Face Generation, 2023, arXiv:2304.03275; "
          "ACM Multimedia 2023")
 WIDTHS = ("flat", "per-code")
 
@@ -19,7 +19,7 @@ WIDTHS = ("flat", "per-code")
 class CanonicalMotionFusion(Fusion):
     """A canonical code, the same person in the one pose that all share, plus a motion code from the driving and the sound.
 
-    Wang et al., 2023, arXiv:2304.03275: a two-layer MLP maps the source's codes to the canonical code, a three-layer MLP
+    Jang et al., 2023, arXiv:2304.03275: a two-layer MLP maps the source's codes to the canonical code, a three-layer MLP
     the driving frame's codes and its speech to the motion code, and a 1-D convolution over time runs over their sum.
 
     Differs: codes are offsets from the decoder's mean. The activations, and a convolution that begins as the identity
