@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fctfg.errors import BadRecipe
+from fctfg import checkpoints
+from fctfg.checkpoints import PublicWeights
+from fctfg.errors import BadRecipe, BadWeights
 from fctfg.interfaces import CodeShape, Decoder, DeltaShape, Latent
+from fctfg.model import TalkingFace, build_model
+from fctfg.recipe import Recipe
 from fctfg_plugins.hyperstyle import HyperStyleEncoder
 from fctfg_plugins.hyperstyle.hypernetwork import Hypernetwork, SeparableKernel, SharedMatrices
+from fctfg_plugins.hyperstyle.public import translate
+from fctfg_plugins.stylegan2.decoder import StyleGAN2Decoder
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SIZE = 32
@@ -90,6 +97,10 @@ def repeated(name: str) -> dict[str, str]:
     return json.loads((GOLDEN / name / "fill.json").read_text(encoding="utf-8"))["alias"]
 
 
+def golden_inputs(name: str) -> dict[str, Tensor]:
+    return {key: torch.from_numpy(value) for key, value in fill.inputs(str(GOLDEN / name)).items()}
+
+
 def load_golden(module: nn.Module, name: str) -> None:
     """Fill every weight of `module`, which may lack layers of the golden."""
     keys = module.state_dict().keys()
@@ -102,7 +113,7 @@ def check_offsets(network: Hypernetwork, name: str) -> None:
     """Fails beyond 1e-4 of the golden's standard deviation, in any layer of `network`."""
     golden = np.load(GOLDEN / name / "out.npz")
     with torch.no_grad():
-        offsets = network(torch.from_numpy(fill.inputs(str(GOLDEN / name))["x6"]))
+        offsets = network(golden_inputs(name)["x6"])
     assert [i for i, offset in enumerate(offsets) if offset is not None] == network.layers
     for i in network.layers:
         key, shape = f"delta{i:02d}", network.deltas[i]
@@ -149,13 +160,33 @@ class TestGoldens:
         check_offsets(network, name)
 
     @pytest.mark.slow
+    def test_two_refinements_draw_what_the_reference_draws(self):
+        name = "hyperstyle_full_256"
+        decoder = StyleGAN2Decoder(size=256).eval()
+        encoder = HyperStyleEncoder(size=256, codes=decoder.codes, deltas=decoder.deltas, base="tiny",
+                                    layers=range(20)).eval()
+        state = {key: torch.from_numpy(value) for key, value in fill.state(str(GOLDEN / name)).items()}
+        for part, prefix in ((encoder.hypernet, "hypernet."), (decoder, "decoder.")):
+            of_part = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+            missing, unexpected = part.load_state_dict(of_part, strict=False)
+            assert not unexpected and all(key.endswith(("num_batches_tracked", ".kernel", "mean")) for key in missing)
+        given = golden_inputs(name)
+        drawn, deltas, pictures = given["y_hat"], (None,) * len(decoder.deltas), {}
+        with torch.no_grad():
+            for picture in ("img1", "img2"):
+                deltas = encoder.closer(given["x"], drawn, deltas)
+                drawn = pictures[picture] = decoder(Latent(given["codes"][:, None], deltas=deltas))[:, 0]
+        rows = fill.compare({key: value.numpy() for key, value in pictures.items()}, GOLDEN / name / "out.npz")
+        assert [key for key, _, error in rows if error < 1e-4] == ["img1", "img2"], rows
+
+    @pytest.mark.slow
     def test_its_w_encoder_may_be_the_base(self, decoder):
         name = "hyperstyle_w_encoder"
         base = HyperStyleEncoder(size=256, codes=CodeShape(18, 512), deltas=decoder.deltas, base="psp-w", scale=1 / 64).base
         load_golden(base.eval(), name)
         assert {key: tuple(value.shape) for key, value in base.state_dict().items()} == golden_keys(name)
         with torch.no_grad():
-            codes = base.invert(torch.from_numpy(fill.inputs(str(GOLDEN / name))["img"]))
+            codes = base.invert(golden_inputs(name)["img"])
         [(_, _, error)] = fill.compare({"codes": codes.numpy()}, GOLDEN / name / "out.npz")
         assert error < 1e-4
 
@@ -332,6 +363,104 @@ class TestRemembering:
                 encoder(pictures(2, 1), pictures(2, 2), decoder=decoder)
             encoder(pictures(1, 1), pictures(1, 2), decoder=decoder)
         assert encoder._known is None and len(looks) == 5 * 3
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    small = {"base": "psp-w", "base_options": {"scale": 1 / 32}, "scale": 1 / 64}
+    return Recipe.from_dict({
+        "name": "hyper", "size": 32, "audio_encoder": "tiny", "fusion": "add",
+        "visual_encoder": {"name": "hyperstyle", "options": small},
+        "decoder": {"name": "stylegan2", "options": {"channel_max": 8, "w_dim": 8, "num_mapping": 2}},
+        "public_files": [
+            {"files": ["hyperstyle.pt"], "translate": "fctfg_plugins.hyperstyle.public:translate",
+             "fills": {"hypernet.": "visual_encoder.hypernet.", "decoder.": "decoder.", "latent_avg": "decoder.mean"},
+             "licence": "MIT", "source": "us"},
+            {"files": ["psp.pt", "w_encoder.pt"], "translate": "fctfg_plugins.hyperstyle.public:translate_base",
+             "fills": {"encoder.": "visual_encoder.base.", "latent_avg": "decoder.mean"},
+             "licence": "MIT", "source": "us"}]})
+
+
+@pytest.fixture(scope="module")
+def other(recipe) -> TalkingFace:
+    """A model with other weights than the one that is filled."""
+    other = build_model(recipe.model_copy(update={"seed": 1}))
+    other.decoder.mean.normal_()
+    return other
+
+
+class TestPublicFiles:
+    """Files as the authors save them, of a small network."""
+
+    OPTIONS = {"output_size": 32, "layers_to_tune": "0,2,3,5,6,8,9,11,12,14,15,17,18", "w_encoder_type": "WEncoder",
+               "n_iters_per_batch": 5}
+
+    def hyperstyle_file(self, other, **options) -> dict:
+        hypernet = other.visual_encoder.hypernet
+        state = {f"hypernet.{key}": value for key, value in hypernet.state_dict().items()}
+        state |= {f"hypernet.refinement_blocks.{layer}.hypernet.{name}": state[f"hypernet.shared_weight_hypernet.{name}"]
+                  for layer in hypernet.shared for name in ("w1", "b1", "w2", "b2")}
+        state |= {f"decoder.{key}": value for key, value in other.decoder.state_dict().items() if key != "mean"}
+        return {"state_dict": state, "latent_avg": other.decoder.mean, "opts": self.OPTIONS | options, "global_step": 120_000}
+
+    def fill(self, content: dict, recipe: Recipe, path: Path) -> TalkingFace:
+        torch.save(content, path)
+        model = build_model(recipe)
+        checkpoints.fill(model, {}, recipe, path)
+        return model
+
+    def equal(self, one: nn.Module, two: nn.Module) -> bool:
+        pairs = zip(one.state_dict().values(), two.state_dict().values(), strict=True)
+        return all(torch.equal(a, b) for a, b in pairs)
+
+    def test_hypernetwork_generator_and_mean_are_filled(self, recipe, other, tmp_path):
+        model = self.fill(self.hyperstyle_file(other), recipe, tmp_path / "hyperstyle.pt")
+        assert self.equal(model.visual_encoder.hypernet, other.visual_encoder.hypernet)
+        assert self.equal(model.decoder, other.decoder)
+        assert not self.equal(model.visual_encoder.base, other.visual_encoder.base)
+
+    def test_a_file_of_psp_fills_the_base(self, recipe, tmp_path):
+        recipe = recipe.with_setting("visual_encoder.options.base", "psp")
+        other = build_model(recipe.model_copy(update={"seed": 1}))
+        state = {f"encoder.{key}": value for key, value in other.visual_encoder.base.state_dict().items()}
+        mean = torch.randn(8)
+        model = self.fill({"state_dict": state, "latent_avg": mean, "opts": {"output_size": 32}}, recipe, tmp_path / "psp.pt")
+        assert self.equal(model.visual_encoder.base, other.visual_encoder.base)
+        assert torch.equal(model.decoder.mean, mean.expand_as(model.decoder.mean))
+
+    @pytest.mark.parametrize("change, words", [
+        ({"w_encoder_type": "GradualStyleEncoder"}, "with visual_encoder.options.base psp; this one has .* psp-w"),
+        ({"n_iters_per_batch": 3}, "with visual_encoder.options.refinements 3; this one has .* 5"),
+        ({"layers_to_tune": "0,2"}, r"says that it tunes layers \[0, 2\], and holds weights for \[0, 2, 3, 5, 6, 8, 9\]"),
+    ])
+    def test_a_file_of_another_kind_names_both(self, recipe, other, tmp_path, change, words):
+        with pytest.raises(BadWeights, match=words):
+            self.fill(self.hyperstyle_file(other, **change), recipe, tmp_path / "hyperstyle.pt")
+
+    def test_a_file_for_other_layers_names_both(self, recipe, other, tmp_path):
+        content = self.hyperstyle_file(other, layers_to_tune="0,2")
+        content["state_dict"] = {key: value for key, value in content["state_dict"].items()
+                                 if not re.match(r"hypernet\.refinement_blocks\.[35689]\.", key)}
+        with pytest.raises(BadWeights, match=r"with visual_encoder.options.layers \[0, 2\]; this one has .* null"):
+            self.fill(content, recipe, tmp_path / "hyperstyle.pt")
+
+    def test_layers_that_share_nothing_are_refused(self, recipe, other, tmp_path):
+        content = self.hyperstyle_file(other)
+        content["state_dict"]["hypernet.refinement_blocks.5.hypernet.w2"] = torch.zeros(4)
+        with pytest.raises(BadWeights, match="its layer 5 has a w2 of its own"):
+            self.fill(content, recipe, tmp_path / "hyperstyle.pt")
+
+    def test_what_a_file_implies(self, other):
+        """Without options, as some are passed on: what the weights show, and the only base the authors publish."""
+        content = self.hyperstyle_file(other)
+        tensors, settings = translate(PublicWeights(Path("hyperstyle.pt"), content["state_dict"], "torch.save"))
+        assert settings == {
+            "size": 32, "visual_encoder.name": "hyperstyle", "visual_encoder.options.layers": None,
+            "visual_encoder.options.separable": False, "visual_encoder.options.base": "psp-w",
+            "decoder.name": "stylegan2", "decoder.options.channel_multiplier": 2, "decoder.options.channel_max": 8,
+            "decoder.options.w_dim": 8, "decoder.options.num_mapping": 2}
+        assert len(tensors) == len(other.visual_encoder.hypernet.state_dict()) + len(other.decoder.state_dict()) - 1
+        assert translate(PublicWeights(Path("other.pt"), {"conv1.weight": torch.ones(1)}, "torch.save")) == ({}, {})
 
 
 class TestRefusals:
