@@ -50,10 +50,9 @@ def layers(tensors: Mapping[str, Tensor]) -> list[KerasLayer]:
     found: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         layer, _, weight = key.rpartition("/")
-        order = tuple(reversed(range(tensor.ndim)))
-        if tensor.ndim > 2:  # the two channel axes first, the picture's as they were
-            order = (tensor.ndim - 1, tensor.ndim - 2, *range(tensor.ndim - 2))
-        found.setdefault(layer, {})[TORCH_NAMES.get(weight, weight)] = tensor.permute(order)
+        if weight == "kernel":  # the two channel axes first, those of the picture as they were
+            tensor = tensor.permute(tensor.ndim - 1, tensor.ndim - 2, *range(tensor.ndim - 2))
+        found.setdefault(layer, {})[TORCH_NAMES.get(weight, weight)] = tensor
     return [KerasLayer(name, weights) for name, weights in found.items()]
 
 
