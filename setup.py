@@ -56,6 +56,7 @@ setup(
         "console_scripts": ["fctfg = fctfg.cli:main"],
         "fctfg.visual_encoders": [
             "e4e = fctfg_plugins.psp:E4EEncoder",
+            "hyperstyle = fctfg_plugins.hyperstyle:HyperStyleEncoder",
             "lipgan = fctfg_plugins.lipgan:LipGANVisualEncoder",
             "psp = fctfg_plugins.psp:PSPEncoder",
             "psp-w = fctfg_plugins.psp:PSPWEncoder",
@@ -86,6 +87,7 @@ setup(
         "fctfg.decoders": [
             "lipgan = fctfg_plugins.lipgan:LipGANDecoder",
             "speech2vid = fctfg_plugins.speech2vid:Speech2VidDecoder",
+            "stylegan2 = fctfg_plugins.stylegan2:StyleGAN2Decoder",
             "tiny = fctfg_plugins.tiny:TinyDecoder",
             "warp = fctfg_plugins.warp:WarpDecoder",
             "wav2lip = fctfg_plugins.wav2lip:Wav2LipDecoder",
@@ -100,6 +102,8 @@ setup(
             "lipgan-critic = fctfg_plugins.lipgan:LipGANCritic",
             "lpips = fctfg_plugins.perceptual:LPIPSLoss",
             "orthogonality = fctfg_plugins.latent:OrthogonalityLoss",
+            "path-length = fctfg_plugins.stylegan2:PathLengthLoss",
+            "stylegan2-gan = fctfg_plugins.stylegan2:StyleGAN2GANLoss",
             "sync = fctfg_plugins.wav2lip:SyncLoss",
             "syncnet = fctfg_plugins.syncnet:SyncNetLoss",
             "vgg19 = fctfg_plugins.perceptual:VGG19Loss",
@@ -118,6 +122,8 @@ setup(
             "dlib-hog = fctfg_plugins.dlib_faces:DlibHOGDetector",
         ],
         "fctfg.recipes": [
+            "fc-tfg = fctfg.recipes:fc_tfg.yaml",
+            "fc-tfg-small = fctfg.recipes:fc_tfg_small.yaml",
             "lipgan = fctfg.recipes:lipgan.yaml",
             "speech2vid = fctfg.recipes:speech2vid.yaml",
             "speech2vid-classic = fctfg.recipes:speech2vid_classic.yaml",
