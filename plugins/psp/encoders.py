@@ -12,7 +12,8 @@ from fctfg.errors import BadRecipe
 from fctfg.interfaces import CodeShape, FaceCode, VisualEncoder
 
 from ..arcface.irse import feature_maps, irse50_layers, scaled
-from .heads import EqualLinear, StyleHead
+from ..stylegan2.layers import EqualLinear
+from .heads import StyleHead
 
 PSP = ("Richardson et al., Encoding in Style: a StyleGAN Encoder for Image-to-Image Translation, 2021, "
        "arXiv:2008.00951")
@@ -70,7 +71,7 @@ class IRSE50Encoder(VisualEncoder):
         if pictures.shape[-2:] != (self.input_size, self.input_size):
             pictures = F.interpolate(pictures, (self.input_size, self.input_size), mode="bilinear", align_corners=False,
                                      antialias=True)
-        return self.read(feature_maps(self.input_layer, self.body, pictures)).float()
+        return self.read(feature_maps(self.input_layer, self.body, pictures))
 
     @abstractmethod
     def read(self, maps: list[Tensor]) -> Tensor:

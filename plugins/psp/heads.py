@@ -4,23 +4,9 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-
-class EqualLinear(nn.Module):
-    """A linear layer whose weight is drawn with deviation 1 and scaled as it is used (Karras et al., 2018,
-    arXiv:1710.10196), so that all layers learn at the same pace."""
-
-    def __init__(self, inputs: int, outputs: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs))
-        self.bias = nn.Parameter(torch.zeros(outputs))
-        self.scale = inputs ** -0.5
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight * self.scale, self.bias)
+from ..stylegan2.layers import EqualLinear
 
 
 class StyleHead(nn.Module):

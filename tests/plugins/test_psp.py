@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fctfg import registry
 from fctfg.checkpoints import PublicWeights
 from fctfg.errors import BadRecipe, BadWeights
-from fctfg.interfaces import CodeShape
+from fctfg.interfaces import CodeShape, Latent
 from fctfg_plugins.arcface.irse import feature_maps
 from fctfg_plugins.psp.encoders import ALL_IN
 from fctfg_plugins.psp.public import translate
@@ -101,6 +101,27 @@ class TestGoldens:
         [(_, _, relative)] = fill.compare({"codes": codes.numpy()}, GOLDEN / name / "out.npz")
         assert relative < 1e-4
 
+    @pytest.mark.slow
+    def test_a_file_translated_and_drawn_equals_the_reference(self):
+        """The golden's own mean and decoder, through everything between a public file and a picture."""
+        given = {key: torch.from_numpy(value) for key, value in fill.inputs(str(GOLDEN / "psp_full_256")).items()}
+        state = {key: torch.from_numpy(value) for key, value in fill.state(str(GOLDEN / "psp_full_256")).items()}
+        weights = PublicWeights(Path("psp.pt"), state, "torch.save", beside={"latent_avg": given["latent_avg"]})
+        tensors, settings = translate(weights)
+        assert (settings["visual_encoder.name"], settings["size"]) == ("psp", 256)
+        tensors["decoder.mean"] = tensors.pop("latent_avg")
+        with torch.device("meta"):
+            encoder, decoder = build("psp", 256, CodeShape(14, 512)), registry.build("decoder", "stylegan2", size=256)
+        for part, module in (("encoder.", encoder), ("decoder.", decoder)):
+            own = {key.removeprefix(part): tensor for key, tensor in tensors.items() if key.startswith(part)}
+            missing, unexpected = module.eval().load_state_dict(own, strict=False, assign=True)
+            assert not unexpected and all(key.endswith("num_batches_tracked") for key in missing)
+        with torch.no_grad():
+            codes = encoder.invert(given["img"])
+            drawn = decoder(Latent(codes[:, None]))[:, 0]
+        got = {"latents": (decoder.mean + codes).numpy(), "img": drawn.numpy()}
+        assert all(relative < 1e-4 for _, _, relative in fill.compare(got, GOLDEN / "psp_full_256" / "out.npz"))
+
 
 class TestEncoders:
     @pytest.mark.parametrize("name", NAMES)
@@ -152,6 +173,11 @@ class TestEncoders:
         assert face.motion.shape == (1, 2, *codes)
         dead = [key for key, weight in encoder.named_parameters() if weight.grad is None or not weight.grad.any()]
         assert not dead
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_codes_have_full_precision_under_autocast(self, name):
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            assert small(name).invert(noise(2, 3, 48, 48)).dtype == torch.float32
 
     def test_psp_w_gives_one_code_from_the_mean_of_the_last_map(self):
         encoder, pictures = small("psp-w"), noise(2, 3, 32, 32)
@@ -231,13 +257,11 @@ def shapes(plugin: str, size: int) -> dict[str, Tensor]:
 
 def public(plugin: str, size: int, beside: dict | None = None, options: dict | None = None, draws: int | None = None,
            networks: dict | None = None) -> PublicWeights:
-    """A file of the public layout, its tensors without numbers: an encoder and, where it `draws`, a generator's names."""
+    """A file of the public layout, its tensors without numbers: an encoder and, where it `draws`, a generator."""
     tensors = {f"encoder.{key}": value for key, value in shapes(plugin, size).items() if key != "batches"}
-    with torch.device("meta"):
-        for index in range(int(math.log2(draws or 4)) - 2):
-            tensors[f"decoder.to_rgbs.{index}.bias"] = torch.empty(1, 3, 1, 1)
-        if draws and draws >= 64:
-            tensors["decoder.convs.6.conv.weight"] = torch.empty(1, 512, 512, 3, 3)
+    if draws:
+        generator = registry.build("decoder", "stylegan2", size=draws, channel_max=8, w_dim=8)
+        tensors |= {f"decoder.{key}": value for key, value in generator.state_dict().items() if key != "mean"}
     return PublicWeights(Path("some.pt"), tensors, "torch.save", {}, {"state_dict": tensors, **(networks or {})},
                          beside or {}, options or {})
 
@@ -246,10 +270,10 @@ class TestPublicFiles:
     @pytest.mark.parametrize("plugin, size, options", [
         ("psp", 1024, {"output_size": 1024}), ("psp", 256, {}), ("e4e", 1024, {"stylegan_size": 1024}),
         ("e4e", 256, {"encoder_type": "Encoder4Editing"}), ("psp-w", 1024, {"output_size": 1024}), ("psp-w-plus", 512, {})])
-    def test_its_kind_size_and_multiplier_are_told(self, plugin, size, options):
-        weights = public(plugin, size, {"latent_avg": torch.ones(512)}, options, draws=size)
+    def test_its_kind_and_size_are_told(self, plugin, size, options):
+        weights = public(plugin, size, {"latent_avg": torch.ones(512)}, options)
         tensors, settings = translate(weights)
-        assert settings == {"visual_encoder.name": plugin, "size": size, "decoder.options.channel_multiplier": 2}
+        assert settings == {"visual_encoder.name": plugin, "size": size}
         assert tensors.pop("latent_avg").shape == (2 * int(math.log2(size)) - 2, 512)
         assert (tensors.pop("encoder.batches", None) == ALL_IN) == (plugin == "e4e")
         assert set(tensors) == set(weights.tensors)
@@ -272,9 +296,15 @@ class TestPublicFiles:
         weights = public("e4e", 256, networks={"discriminator_state_dict": {"mlp.0.weight": torch.ones(1)}})
         assert translate(weights)[1]["visual_encoder.name"] == "e4e"
 
-    def test_a_small_generator_keeps_the_encoder_s_own_picture_size(self):
-        weights = public("psp", 256, draws=64)
-        assert translate(weights)[1]["visual_encoder.options.input_size"] == 256
+    def test_a_generator_goes_with_its_widths_and_a_small_one_with_the_encoder_s_own_picture_size(self):
+        weights = public("psp-w", 256, {"latent_avg": torch.ones(1, 8)}, draws=64)
+        tensors, settings = translate(weights)
+        assert settings["visual_encoder.options.input_size"] == 256
+        assert (settings["size"], settings["decoder.name"], settings["decoder.options.w_dim"]) == (64, "stylegan2", 8)
+        assert tensors.pop("latent_avg").shape == (10, 8) and set(tensors) == set(weights.tensors)
+        weights.tensors["decoder.to_rgb1.bias"] = torch.zeros(1, 1, 1, 1)
+        with pytest.raises(BadWeights, match="generator that is not drawn here: its pictures have 1 channels"):
+            translate(weights)
 
     def test_other_files_are_left_alone_and_sketches_refused(self):
         assert translate(PublicWeights(Path("x"), {"encoder.conv.weight": torch.ones(1)}, "torch.save")) == ({}, {})
