@@ -111,14 +111,15 @@ def recognise(weights: PublicWeights, among: Iterable[Recipe] | None = None,
     """The public file, of the recipes `among` or of all installed, whose keys `weights` has.
 
     Where several have keys of the same beginnings, it is one whose keys and shapes all agree; of those, one of the
-    recipe that `built` names, then the one whose model it fills furthest. That needs the recipes' models, which are
-    built, without weights, unless `built` has their tensors by recipe name.
+    recipe that `built` names, first one that implies no other settings than it has; then the one whose model it fills
+    furthest. That needs the recipes' models, which are built, without weights, unless `built` has their tensors by
+    recipe name.
 
     Raises:
         BadWeights: none has; the message has the files that would be recognised.
     """
     among = recipes() if among is None else list(among)
-    built = built or {}
+    built, given = built or {}, {recipe.name: recipe for recipe in among}
     likely = _likely(weights, among)
     if not likely:
         _refuse_unknown(weights, among)
@@ -126,11 +127,13 @@ def recognise(weights: PublicWeights, among: Iterable[Recipe] | None = None,
         return likely[0][1]
     ranked = []
     for agreement, match in likely:
-        known = built.get(match.recipe.name)
+        name = match.recipe.name
+        known = built.get(name)
         places = _blank_places(match) if known is None or match.settings else known
         if not _problems(match, places):
+            fits = name in built and not disagreements(given[name], match.settings)
             share = sum(place.startswith(PARTS) for place in _placed(match)[0]) / len(places)
-            ranked.append(((agreement, match.recipe.name in built, share), match))
+            ranked.append(((agreement, name in built, fits, share), match))
     return max(ranked, key=lambda pair: pair[0])[1] if ranked else likely[0][1]
 
 

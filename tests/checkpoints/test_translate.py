@@ -215,6 +215,21 @@ def test_another_kind_of_the_same_names_is_refused_naming_both(tmp_path, mini):
         fill(build_model(mini), {}, mini, tmp_path / "x.pt")
 
 
+def progressive_of(weights: PublicWeights):
+    """An inversion as the other encoder may take it too."""
+    tensors, settings = inversion_of(weights)
+    return tensors, settings and {**settings, "visual_encoder.name": "progressive"}
+
+
+@pytest.mark.parametrize("kind", ["gradual", "progressive"])
+def test_of_several_ways_to_take_a_file_the_recipe_s_own_is_taken(tmp_path, mini, kind):
+    content = mini.with_part("visual_encoder", kind).to_dict()
+    content["public_files"].append({**content["public_files"][1], "translate": f"{__name__}:progressive_of"})
+    recipe = Recipe.from_dict(content)
+    write_inversion(tmp_path / "x.pt")
+    assert "Filled visual_encoder from" in fill(build_model(recipe), {}, recipe, tmp_path / "x.pt")
+
+
 def test_the_recipe_follows_the_file_when_nothing_is_trained(tmp_path, mini):
     decoder = MiniDecoder(size=32, channel_multiplier=1)
     state = write_inversion(tmp_path / "x.pt", 32, "Progressive", **decoder.state_dict())
