@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fctfg.audio import mfcc12_windows, mfcc_context
 from fctfg.errors import BadRecipe
+from fctfg.faces.profiles import Fade
 from fctfg.interfaces import (FRAME_RATE, AudioEncoder, CodeShape, Decoder, FaceCode, Fusion, Latent, SkipAdapter,
                               SkipShape, VisualEncoder)
 
@@ -22,6 +23,8 @@ ALONE = 35
 """MFCC columns that a frame drawn by itself is given, about its beginning."""
 TOGETHER = 4
 """MFCC columns of each of several frames drawn together: the 40 ms it lasts."""
+LOWER_HALF = Fade((0.25, 0.6, 0.75, 0.82), (0.06, 0.48, 0.94, 0.98))
+"""Where drawn frames are shown: above, the frame itself is sharper than what comes back of it."""
 
 
 class Speech2VidVisualEncoder(VisualEncoder):
@@ -161,7 +164,7 @@ class Speech2VidDecoder(Decoder):
 
     Chung, Jamaludin, Zisserman, "You said that?", 2017, arXiv:1705.02966, in layers as Sindhu-Hegde/you_said_that has
     them; with `frames` of 5, five frames at once as cranberrymuffin/anime-dub does. Of an encoder that
-    says something else of each frame it takes the mean over those drawn together.
+    says something else of each frame it takes the mean over those drawn together. Its alpha is the lower half, softly.
 
     Args:
         frames: that it draws at once.
@@ -176,6 +179,7 @@ class Speech2VidDecoder(Decoder):
         super().__init__()
         _check("decoder", size, frames)
         self.frames, self.base = frames, size // 16
+        self.register_buffer("alpha", torch.from_numpy(LOWER_HALF.mask(size)), persistent=False)
         self.codes = CodeShape(1, 2 * self.base**2)
         self.skips = _maps(size, scale)
         c512, c256, c96, c64 = (scaled(channels, scale) for channels in (512, 256, 96, 64))
@@ -184,11 +188,13 @@ class Speech2VidDecoder(Decoder):
         self.from_eighth = nn.Sequential(*_up(c96 + c256, c96, 5))
         self.from_quarter = nn.Sequential(*_up(2 * c96, c64, 5), nn.ConvTranspose2d(c64, 3 * frames, 5, 2, 2, 1))
 
-    def forward(self, latent: Latent) -> Tensor:
-        windows = Windows.over(latent.codes.shape[1], self.frames, latent.codes.device)
+    def forward(self, latent: Latent) -> tuple[Tensor, Tensor]:
+        shape = latent.codes.shape[:2]
+        windows = Windows.over(shape[1], self.frames, latent.codes.device)
         codes = windows.mean(latent.codes)
         drawn = self.draw(codes.flatten(0, 1), [windows.mean(skip).flatten(0, 1) for skip in latent.skips])
-        return windows.put_together(drawn.unflatten(1, (self.frames, 3)).unflatten(0, codes.shape[:2])) * 2 - 1
+        drawn = drawn.unflatten(1, (self.frames, 3)).unflatten(0, codes.shape[:2])
+        return windows.put_together(drawn) * 2 - 1, self.alpha.expand(*shape, 1, -1, -1)
 
     def draw(self, codes: Tensor, skips: Sequence[Tensor]) -> Tensor:
         """Windows (M, 3 frames, H, W), RGB in [0, 1]; `codes` (M, 1, D), `skips` (M, C, h, w), coarse to fine."""

@@ -154,6 +154,12 @@ class TestWhatItDraws:
         torch.testing.assert_close(whole, torch.cat([first, last[:, 3:]], 1), rtol=1e-4, atol=1e-5)
         assert not torch.allclose(whole[:, 0], whole[:, 1], atol=1e-4)
 
+    def test_the_upper_half_is_left_as_it_is(self, five):
+        with torch.no_grad():
+            alpha = five(random_clip(SIZE, 2)).alpha
+        assert alpha.shape == (2, 2, 1, SIZE, SIZE)
+        assert not alpha[..., :SIZE * 48 // 100, :].any() and alpha[..., SIZE * 7 // 10, SIZE // 2].min() == 1
+
     @pytest.mark.parametrize("frames", [1, 3])
     def test_less_than_five_frames_are_drawn_as_the_first_of_five(self, five, frames):
         """The rest of the window is the last frame, standing still."""
