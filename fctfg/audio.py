@@ -73,17 +73,18 @@ def log_mel(wave: Tensor) -> Tensor:
         return _mel(padded.unfold(-1, MEL_FFT, MEL_HOP)).transpose(-1, -2)
 
 
-def mel_windows(wave: Tensor, times: Tensor, steps: int = 16) -> Tensor:
+def mel_windows(wave: Tensor, times: Tensor, steps: int = 16, hop: int = MEL_HOP) -> Tensor:
     """What is heard from each of `times` (T,) on, in seconds from the first sample of `wave` (B, S): (B, T, 80, steps).
 
-    Column k is centred at `times[t]` + k * 12.5 ms. Where that is a multiple of 12.5 ms inside the sound, it equals the
-    column of `log_mel`. Beyond the ends of the wave is silence. Sounds of more than 17 minutes want `times` in float64.
+    Column k is centred at `times[t]` + k hops, of 12.5 ms each unless `hop` has other samples. Where that is a multiple
+    of 12.5 ms inside the sound, it equals the column of `log_mel`. Beyond the ends of the wave is silence. Sounds of more
+    than 17 minutes want `times` in float64.
 
     Raises:
         BadMedia: the sound is empty.
     """
     with _without_autocast(wave):
-        segments = _segments(_precise(wave), times, steps, MEL_HOP, MEL_FFT, before=MEL_FFT // 2)
+        segments = _segments(_precise(wave), times, steps, hop, MEL_FFT, before=MEL_FFT // 2)
         return _mel(segments).transpose(-1, -2)
 
 

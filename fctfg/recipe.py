@@ -156,7 +156,11 @@ class Recipe(_Strict):
     """The share of training clips whose driving frames hide the mouth, so that sound alone moves it. Above 0, generating
     hides it too, unless the sound is the driving video's own."""
     held_out: float = Field(0.1, ge=0, lt=1)
-    """The share of speakers kept for evaluation; at least one where there are two."""
+    """The share of speakers kept for evaluation; at least one where there are two. Or of every clip: see `split`."""
+    split: Literal["speaker", "time"] = "speaker"
+    """`speaker`: whoever is kept for evaluation is never trained on; `time`: the end of every clip is kept."""
+    least_shift: int = Field(1, gt=0)
+    """The fewest frames between a clip and the moment whose sound is shown to critics as out of step with it."""
     batch: int = Field(4, gt=0)
     accumulate: int = Field(1, gt=0)
     """Batches whose gradients are summed before the parts step."""

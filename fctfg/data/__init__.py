@@ -30,5 +30,6 @@ def make_dataset(data: str | Path, recipe: Recipe, split: Split = "train", conte
     if name == "synthetic":
         if colon and not (count.isdigit() and int(count) >= 2):
             raise BadData(f"--data {data}: give a number of people, two or more, as in synthetic:200.")
-        return SyntheticClips(recipe, split, context=context, seed=seed, speakers=int(count or SPEAKERS))
-    return PreparedClips(data, recipe, split, context=context, seed=seed)
+        return SyntheticClips(recipe, split, context=context, seed=seed, least_shift=recipe.least_shift,
+                              speakers=int(count or SPEAKERS))
+    return PreparedClips(data, recipe, split, context=context, seed=seed, least_shift=recipe.least_shift)

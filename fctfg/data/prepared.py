@@ -21,7 +21,8 @@ class PreparedClips(ClipWindows):
     """Samples of the folder `root` that `fctfg prepare` wrote.
 
     About `recipe.held_out` of the speakers, at least one where there are two, are seen only in split "held-out"; which
-    ones depends on their names alone. Of a single speaker the last fifth of each clip is held out.
+    ones depends on their names alone. Of a single speaker the last fifth of each clip is held out. Where `recipe.split`
+    is "time", it is the last `recipe.held_out` of each clip, whoever speaks.
 
     Raises:
         BadData: the folder is not there, not prepared, of another crop profile than the recipe's, or has no clip that
@@ -43,7 +44,8 @@ class PreparedClips(ClipWindows):
             raise BadData(f"{root} has no usable clip: prepare kept none and dropped {len(manifest.dropped)}; "
                           "its manifest.json says why.")
         self.clips = manifest.clips
-        spans, note = split_clips([(clip.speaker, clip.frames) for clip in self.clips], recipe.held_out, split)
+        lengths = [(clip.speaker, clip.frames) for clip in self.clips]
+        spans, note = split_clips(lengths, recipe.held_out, split, recipe.split == "time")
         super().__init__(recipe, spans, split, context, seed, num_samples, least_shift)
         self.notes += [note] if note else []
         if manifest.size < recipe.size:
@@ -67,23 +69,26 @@ class PreparedClips(ClipWindows):
         return self.clips[clip].file
 
 
-def split_clips(clips: list[tuple[str, int]], held_out: float, split: Split) -> tuple[list[Span], str]:
+def split_clips(clips: list[tuple[str, int]], held_out: float, split: Split,
+                by_time: bool = False) -> tuple[list[Span], str]:
     """What `split` may show of clips given as (speaker, frames), and a note on it where there is something to say.
 
     The speakers with the smallest hashes are held out, so neither order nor machine matters, and a speaker that is
-    added moves few others.
+    added moves few others. `by_time`, it is the end of every clip instead.
     """
     speakers = sorted({speaker for speaker, _ in clips}, key=lambda name: hashlib.sha256(name.encode()).digest())
     whole = [Span(number, 0, frames) for number, (_, frames) in enumerate(clips)]
     if not held_out:
         return whole, "held_out is 0: evaluation sees the clips that training does."
-    if len(speakers) == 1:
-        return [Span(number, 0, _cut(frames)) if split == "train" else Span(number, _cut(frames), frames)
-                for number, _, frames in whole], "One speaker only: the last fifth of each clip is held out."
+    if by_time or len(speakers) == 1:
+        share = held_out if by_time else LAST_PART
+        spans = [Span(number, 0, _cut(frames, share)) if split == "train" else Span(number, _cut(frames, share), frames)
+                 for number, _, frames in whole]
+        return spans, "" if by_time else "One speaker only: the last fifth of each clip is held out."
     count = min(max(1, round(held_out * len(speakers))), len(speakers) - 1)
     kept_back = set(speakers[:count])
     return [span for span, (speaker, _) in zip(whole, clips) if (speaker in kept_back) == (split == "held-out")], ""
 
 
-def _cut(frames: int) -> int:
-    return frames - round(frames * LAST_PART)
+def _cut(frames: int, share: float) -> int:
+    return frames - round(frames * share)

@@ -110,6 +110,8 @@ def test_the_other_moment_can_be_asked_to_be_far(make_folder, make_recipe):
     dataset = PreparedClips(make_folder(), make_recipe(), least_shift=9)
     shifts = {abs(window.other - window.start) for window in map(dataset.draw, range(300))}
     assert min(shifts) == 9 and max(shifts) == 25
+    asked = make_dataset(dataset.root, make_recipe(least_shift=9))
+    assert [asked.draw(i).other for i in range(20)] == [dataset.draw(i).other for i in range(20)]
     near = PreparedClips(dataset.root, make_recipe())
     assert min(abs(window.other - window.start) for window in map(near.draw, range(300))) == 1
 
@@ -160,6 +162,13 @@ def test_of_one_speaker_the_last_fifth_is_held_out(make_folder, make_recipe):
         first = held_out.spans[window.clip].first
         assert min(window.start, *window.references, window.other) >= first
         assert max(window.start, window.references[0], window.other) + 5 <= held_out.spans[window.clip].last
+
+
+def test_by_time_the_end_of_every_clip_is_held_out(make_folder, make_recipe):
+    root, recipe = make_folder(frames=(50, 40), speakers="ab"), make_recipe(split="time", held_out=0.2)
+    train, held_out = (PreparedClips(root, recipe, split) for split in ("train", "held-out"))
+    assert [tuple(s) for s in train.spans] == [(0, 0, 40), (1, 0, 32)]
+    assert [tuple(s) for s in held_out.spans] == [(0, 40, 50), (1, 32, 40)] and not held_out.notes
 
 
 def test_nothing_held_out_is_said(make_folder, make_recipe):
