@@ -6,8 +6,8 @@
 
 A picture counts from being on the device to its codes there; in training to its gradients, without the optimizer. The
 ways take turns, and figures are medians. Memory is the most that a process of its own took for a way, on a GPU without
-what its driver takes. `fp32` is the plain network without TF32; the difference is the largest between its codes and a way's,
-in their deviations. Weights are random.
+what its driver takes. `fp32` is the plain network without TF32; the difference is the largest between its codes and a
+way's, in their standard deviations. Weights are random.
 """
 
 from __future__ import annotations
@@ -154,8 +154,8 @@ def main() -> None:
         print(peak(ways(given)[given.peak_of](), noise(given.batch[0], given), given))
         return
     on_gpu = torch.device(given.device).type == "cuda"
-    name = torch.cuda.get_device_name(given.device) if on_gpu else f"{platform.machine()}, {torch.get_num_threads()} threads"
-    print(f"{name}; Python {platform.python_version()}, torch {torch.__version__}")
+    name = torch.cuda.get_device_name(given.device) if on_gpu else platform.machine()
+    print(f"{name}, {torch.get_num_threads()} threads; Python {platform.python_version()}, torch {torch.__version__}")
     with torch.device("meta"):
         parameters = sum(parameter.numel() for parameter in build(given).parameters())
     print(f"{given.encoder} at {given.size} px, {'forward and backward' if given.train else 'forward'}: "

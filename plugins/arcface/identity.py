@@ -51,7 +51,7 @@ class IdentityLoss(Loss):
             raise BadRecipe(f"loss 'identity': no network '{network}'.{suggest(network, FILES)} Give one of "
                             f"{', '.join(FILES)}.")
         if frames is not None and frames < 1:
-            raise BadRecipe(f"loss 'identity': frames {frames} leaves none to look at; give 1 or more, or none for all.")
+            raise BadRecipe(f"loss 'identity': frames {frames} leaves none to look at; give 1 or more; none for all.")
         self.crop = crop
         self.frames = frames
         self.public_file = FILES[network]
@@ -89,8 +89,8 @@ class IdentityLoss(Loss):
         if self.told or first.running_mean.any():
             return None
         self.told = True
-        return ("The identity loss looks through a random network, which tells nobody apart. Fill it from a public file "
-                f"({self.public_file}) with --start-from, or give the loss no weight with --loss identity=0.")
+        return ("The identity loss looks through a random network, which tells nobody apart. Fill it from a public "
+                f"file ({self.public_file}) with --start-from, or give the loss no weight with --loss identity=0.")
 
     def embed(self, frames: Tensor, landmarks: Tensor) -> Tensor:
         """Vectors of length one (B, T, 512) of the faces in `frames` (B, T, 3, H, W), those that are looked at."""
@@ -107,11 +107,11 @@ class IdentityLoss(Loss):
             return recrop(frames, landmarks, PROFILE, SIZE)
         if frames.shape[-2:] == (SIZE, SIZE):
             return frames
-        resized = F.interpolate(frames.flatten(0, 1), (SIZE, SIZE), mode="bilinear", align_corners=False, antialias=True)
+        resized = F.interpolate(frames.flatten(0, 1), (SIZE, SIZE), mode="bilinear", antialias=True)
         return resized.unflatten(0, frames.shape[:2])
 
     def _landmarks(self, clip: Clip) -> Tensor:
         if clip.landmarks is None:
-            raise BadData("The clips carry no landmarks, by which loss 'identity' aligns faces; prepare the data again with "
-                          "them.")
+            raise BadData("The clips carry no landmarks, by which loss 'identity' aligns faces; prepare the data again "
+                          "with them.")
         return clip.landmarks

@@ -14,7 +14,7 @@ BLOCKS = {"iresnet50": (3, 4, 14, 3), "iresnet100": (3, 13, 30, 3)}
 
 
 class IResBlock(nn.Module):
-    """Norm, convolution, norm, PReLU, strided convolution, norm; the input, projected where it is another size, is added."""
+    """Norm, convolution, norm, PReLU, strided convolution, norm; the input, projected where sizes differ, is added."""
 
     def __init__(self, channels: int, out: int, stride: int):
         super().__init__()

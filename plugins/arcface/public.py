@@ -15,7 +15,8 @@ NETWORK = "losses.identity.options.network"
 
 
 def recognition(weights: PublicWeights) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The network as `identity.*`, and which it is: model_ir_se50.pth, or a backbone.pth or training state of insightface.
+    """The network in model_ir_se50.pth, or in a backbone.pth or training state of insightface, as `identity.*`; and
+    which it is.
 
     Raises:
         BadWeights: an iresnet of another depth than the identity loss has.
@@ -50,5 +51,5 @@ def _iresnet(weights: PublicWeights, tensors: dict[str, Tensor]) -> str:
     for name, known in BLOCKS.items():
         if blocks == known:
             return name
-    raise BadWeights(f"{weights.path} is an iresnet with {' + '.join(map(str, blocks))} blocks, which loss 'identity' does "
-                     f"not have; {' and '.join(BLOCKS)} it has.")
+    raise BadWeights(f"{weights.path} is an iresnet with {' + '.join(map(str, blocks))} blocks, which loss 'identity' "
+                     f"does not have; {' and '.join(BLOCKS)} it has.")

@@ -52,8 +52,8 @@ class IRSE50Encoder(VisualEncoder):
         super().__init__()
         self.input_size = input_size or default_input_size(size)
         if self.input_size < 32 or self.input_size.bit_count() != 1:
-            raise BadRecipe(f"visual encoder: input_size {input_size} is not a power of two of 32 or more; give 64, 128 or "
-                            "256, which the public weights have.")
+            raise BadRecipe(f"visual encoder: input_size {input_size} is not a power of two of 32 or more; give 64, "
+                            "128 or 256, which the public weights have.")
         self.codes = CodeShape(*codes)
         self.channels = scaled(512, scale)
         self.input_layer, self.body = irse50_layers(scale)
@@ -159,8 +159,8 @@ class E4EEncoder(PSPEncoder):
 class PSPWEncoder(IRSE50Encoder):
     """One code for all layers of the generator (W), from the mean of the last feature map.
 
-    Richardson et al., 2021, arXiv:2008.00951, section 4.1, where it is the plain encoder that pSp is compared with; also
-    the first inversion of HyperStyle (Alaluf et al., 2022, arXiv:2111.15666). Loads the `encoder` of their files.
+    Richardson et al., 2021, arXiv:2008.00951, section 4.1, where it is the plain encoder that pSp is compared with;
+    also the first inversion of HyperStyle (Alaluf et al., 2022, arXiv:2111.15666). Loads the `encoder` of their files.
 
     Args:
         input_size, scale: see `IRSE50Encoder`.

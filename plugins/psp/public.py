@@ -19,8 +19,8 @@ INPUT_SIZE = 256
 
 
 def translate(weights: PublicWeights) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """A file of pSp or e4e as `encoder.*`, `decoder.*` and `latent_avg`, as far as it has them; and what kind and size of
-    encoder and generator these are.
+    """A file of pSp or e4e as `encoder.*`, `decoder.*` and `latent_avg`, as far as it has them; and what kind and size
+    of encoder and generator these are.
 
     A file whose codes are no offsets (`start_from_latent_avg` was off) has the mean 0, from which they are.
 

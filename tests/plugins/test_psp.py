@@ -23,7 +23,8 @@ from fctfg_plugins.psp.public import translate
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 GOLDENS = {"psp_gradual_256": ("psp", 256), "psp_gradual_1024": ("psp", 1024), "e4e_encoder_256": ("e4e", 256),
-           "e4e_encoder_1024": ("e4e", 1024), "psp_backbone_w": ("psp-w", 1024), "psp_backbone_wplus": ("psp-w-plus", 1024)}
+           "e4e_encoder_1024": ("e4e", 1024), "psp_backbone_w": ("psp-w", 1024),
+           "psp_backbone_wplus": ("psp-w-plus", 1024)}
 NAMES = ["psp", "e4e", "psp-w", "psp-w-plus"]
 
 
@@ -151,8 +152,8 @@ class TestEncoders:
         from PIL import Image
 
         encoder, pictures = small("psp-w", input_size=32), noise(2, 3, size, size)
-        by_pillow = [[np.array(Image.fromarray(channel).resize((32, 32), Image.Resampling.BILINEAR)) for channel in picture]
-                     for picture in pictures.numpy()]
+        by_pillow = [[np.array(Image.fromarray(channel).resize((32, 32), Image.Resampling.BILINEAR))
+                      for channel in picture] for picture in pictures.numpy()]
         with torch.no_grad():
             torch.testing.assert_close(encoder.invert(pictures), encoder.invert(torch.tensor(np.array(by_pillow))))
 
@@ -269,7 +270,8 @@ def public(plugin: str, size: int, beside: dict | None = None, options: dict | N
 class TestPublicFiles:
     @pytest.mark.parametrize("plugin, size, options", [
         ("psp", 1024, {"output_size": 1024}), ("psp", 256, {}), ("e4e", 1024, {"stylegan_size": 1024}),
-        ("e4e", 256, {"encoder_type": "Encoder4Editing"}), ("psp-w", 1024, {"output_size": 1024}), ("psp-w-plus", 512, {})])
+        ("e4e", 256, {"encoder_type": "Encoder4Editing"}), ("psp-w", 1024, {"output_size": 1024}),
+        ("psp-w-plus", 512, {})])
     def test_its_kind_and_size_are_told(self, plugin, size, options):
         weights = public(plugin, size, {"latent_avg": torch.ones(512)}, options)
         tensors, settings = translate(weights)
@@ -280,8 +282,8 @@ class TestPublicFiles:
 
     @pytest.mark.parametrize("plugin", NAMES)
     def test_what_is_translated_fills_the_encoder(self, plugin):
-        tensors, settings = translate(public(plugin, 256, options={"encoder_type": "Encoder4Editing", "output_size": 256}
-                                             if plugin == "e4e" else {"output_size": 256}))
+        options = {"output_size": 256} | ({"encoder_type": "Encoder4Editing"} if plugin == "e4e" else {})
+        tensors, settings = translate(public(plugin, 256, options=options))
         assert {key.removeprefix("encoder."): value.shape for key, value in tensors.items()} == \
             {key: value.shape for key, value in shapes(settings["visual_encoder.name"], settings["size"]).items()}
 
