@@ -43,11 +43,12 @@ def main() -> None:
     given = parser.parse_args()
     device, size = torch.device(given.device), given.size
     torch.manual_seed(0)
-    decoder = registry.build("decoder", "stylegan2", size=size, channel_max=max(8, round(512 * given.scale))).to(device).eval()
+    decoder = registry.build("decoder", "stylegan2", size=size, channel_max=max(8, round(512 * given.scale)))
     encoder = registry.build("visual_encoder", "hyperstyle", size=size, codes=decoder.codes, deltas=decoder.deltas,
-                             base=given.base, base_options={"scale": given.scale}, scale=given.scale).to(device).eval()
-    print(f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {device}, torch {torch.__version__}; "
-          f"{size} px, scale {given.scale}")
+                             base=given.base, base_options={"scale": given.scale}, scale=given.scale)
+    decoder, encoder = decoder.to(device).eval(), encoder.to(device).eval()
+    print(f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {device}, torch "
+          f"{torch.__version__}; {size} px, scale {given.scale}")
     for name, part in (("base", encoder.base), ("hypernetwork", encoder.hypernet), ("decoder", decoder)):
         print(f"  {name:<40}{sum(p.numel() for p in part.parameters()) / 1e6:10.1f} M parameters")
     picture, frames = noise(1, size, device), noise(given.frames, size, device)
@@ -57,11 +58,6 @@ def main() -> None:
     numbers = sum(delta.numel() for delta in deltas if delta is not None)
     print(f"  {'offsets of one person':<40}{numbers * 4 / 1e6:10.1f} MB")
 
-    def anew() -> None:
-        encoder.eval()  # forgets
-        encoder(picture[None], frames[None], decoder=decoder)
-
-    encoder.hypernet.eval()
     seen = torch.cat([F.adaptive_avg_pool2d(p, encoder.input_size) for p in (picture, drawn)], 1)
     with torch.inference_mode():
         table("a person, each", 1, given.rounds, device, {
@@ -75,7 +71,7 @@ def main() -> None:
         table(f"{given.frames} frames of one person, each", given.frames, given.rounds, device, {
             "codes and pictures, no offsets": lambda: decoder(Latent(encoder.invert(frames)[None])),
             "with offsets, the person known": lambda: whole(encoder, decoder, picture, frames),
-            "with offsets, found anew for the frames": lambda: (anew(), whole(encoder, decoder, picture, frames)),
+            "with offsets, found anew for the frames": lambda: whole(encoder.eval(), decoder, picture, frames),
         })
     if not given.no_training:
         people = noise(given.batch, size, device)
@@ -92,7 +88,7 @@ def noise(count: int, size: int, device: torch.device) -> Tensor:
 
 
 def whole(encoder, decoder, picture: Tensor, frames: Tensor) -> Tensor:
-    """Frames read and drawn again as the person in `picture`."""
+    """Frames read and drawn again as the person in `picture`, whom `eval()` makes the encoder forget."""
     face = encoder(picture[None], frames[None], decoder=decoder)
     return decoder(Latent(face.motion, deltas=face.deltas))
 

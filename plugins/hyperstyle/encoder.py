@@ -29,8 +29,8 @@ class HyperStyleEncoder(VisualEncoder):
     Alaluf et al., 2022, arXiv:2111.15666. The first picture of the source is inverted by the base encoder and drawn;
     a hypernetwork looks at both and offsets the weights; that is drawn and looked at again, `refinements` times, the
     offsets adding up. Frames get codes only, so that a clip has one set of offsets. Loads `hypernet` of the public
-    files, and their W encoder with `base: psp-w`. Differs: offsets that are alike over a kernel are kept as (B, O, I, 1,
-    1); the base is any encoder of codes. Codes are the base's; FC-TFG puts pSp where the authors have a W encoder.
+    files, and their W encoder with `base: psp-w`. Differs: offsets that are alike over a kernel are kept as
+    (B, O, I, 1, 1); the base is any encoder of codes. FC-TFG puts pSp where the authors have a W encoder.
 
     While generating, the codes and offsets of one person are kept and taken again for as long as the picture and every
     weight stay the same; `train()` and `eval()` forget them.
@@ -58,14 +58,14 @@ class HyperStyleEncoder(VisualEncoder):
                  layers: Sequence[int] | None = None, scale: float = 1.0):
         super().__init__()
         if not deltas:
-            raise BadRecipe("visual encoder 'hyperstyle' offsets a decoder's weights, and this decoder offers none; take "
-                            f"decoder 'stylegan2', or visual encoder '{base}', which gives codes alone.")
+            raise BadRecipe("visual encoder 'hyperstyle' offsets a decoder's weights, and this decoder offers none; "
+                            f"take decoder 'stylegan2', or visual encoder '{base}', which gives codes alone.")
         if refinements < 1:
             raise BadRecipe(f"visual encoder 'hyperstyle' looks at least once; got refinements: {refinements}.")
         self.base = registry.build("visual_encoder", base, size=size, codes=codes, **(base_options or {}))
         if more := self.base.needs | self.base.gives:
-            raise BadRecipe(f"visual encoder 'hyperstyle' needs a base that makes codes of pictures alone; '{base}' also "
-                            f"has to do with {' and '.join(sorted(more))}. psp, psp-w and e4e would do.")
+            raise BadRecipe("visual encoder 'hyperstyle' needs a base that makes codes of pictures alone; "
+                            f"'{base}' also has to do with {' and '.join(sorted(more))}. psp, psp-w and e4e would do.")
         self.hypernet = Hypernetwork(deltas, layers, separable, scale)
         self.rounds = refinements
         self.input_size = min(size, LARGEST)
@@ -120,9 +120,9 @@ class HyperStyleEncoder(VisualEncoder):
         return person if person.writings == [_writing(tensor) for tensor in person.tensors] else None
 
     def _meet(self, picture: Tensor, codes: Tensor, decoder: Decoder) -> _Person:
-        """The people in `picture` (B, 3, H, W) with their `codes` (B, N, D), all refinements done; a single one is kept.
+        """The people in `picture` (B, 3, H, W) with their `codes` (B, N, D), fully refined; a single one is kept.
 
-        Gradients reach the hypernetwork through the last refinement. What is drawn of that is not looked at, so not drawn.
+        Gradients reach the hypernetwork through the last refinement. Nobody looks at what that would draw.
         """
         self._known = None  # its memory is free before that of the next is taken
         deltas: Deltas = (None,) * len(self.hypernet.deltas)
@@ -138,7 +138,7 @@ class HyperStyleEncoder(VisualEncoder):
         return self._known
 
     def _keeps(self, picture: Tensor) -> bool:
-        """Only while generating. A CUDA graph that is recorded would hold the person for all that it is replayed for."""
+        """Only while generating. A recorded CUDA graph would hold the person for all that it is replayed for."""
         recording = picture.is_cuda and torch.cuda.is_current_stream_capturing()
         return len(picture) == 1 and not (self.training or torch.is_grad_enabled() or recording)
 

@@ -213,7 +213,7 @@ def _chosen(deltas: tuple[DeltaShape, ...], layers: Sequence[int] | None) -> lis
     else:
         wrong = [layer for layer in layers if type(layer) is not int or layer < 0]
         if wrong:
-            raise BadRecipe(f"hyperstyle tunes layers by their index from 0; got {wrong[0]!r} in layers {list(layers)}.")
+            raise BadRecipe(f"hyperstyle tunes layers by their index from 0; got {wrong[0]!r} in {list(layers)}.")
         chosen = sorted({layer for layer in layers if layer < len(deltas)})
     if not chosen:
         raise BadRecipe(f"hyperstyle has no layer to tune: asked for {'all' if layers is None else list(layers)}, and "

@@ -24,8 +24,8 @@ def translate(weights: PublicWeights) -> tuple[dict[str, Tensor], dict[str, Any]
     """A file of HyperStyle as `hypernet.*`, `decoder.*` and `latent_avg`; and its size, widths, layers and base.
 
     Raises:
-        BadWeights: its layers are not those it says it tunes, or do not share what they should, or it is for a generator
-            that is not drawn here.
+        BadWeights: its layers are not those it says it tunes, or do not share what they should; or it is for a
+            generator that is not drawn here.
     """
     tensors = {name: tensor for name, tensor in weights.tensors.items() if name.startswith(("hypernet.", "decoder."))}
     if not {"hypernet.conv1.weight", "hypernet.body.15.conv2.weight", "decoder.input.input"} <= set(tensors):
@@ -34,7 +34,7 @@ def translate(weights: PublicWeights) -> tuple[dict[str, Tensor], dict[str, Any]
         if match := REPEATED.fullmatch(name):
             shared = tensors.get(f"hypernet.shared_weight_hypernet.{match[2]}")
             if shared is None or not (shared is tensor or torch.equal(shared, tensor)):
-                raise BadWeights(f"{weights.path} is no file of HyperStyle: its layer {match[1]} has a {match[2]} of its own, "
+                raise BadWeights(f"{weights.path} is no file of HyperStyle: layer {match[1]} has a {match[2]} of its own, "
                                  "which all large layers share.")
             del tensors[name]
     try:

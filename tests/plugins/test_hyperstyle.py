@@ -40,11 +40,13 @@ fill = _load_fill()
 
 def layers_of(size: int, channel_multiplier: int = 2) -> tuple[DeltaShape, ...]:
     """StyleGAN2's convolutions: the first and its RGB, then two and their RGB at each size."""
-    channels = {4: 512, 8: 512, 16: 512, 32: 512} | {r: 128 * 128 // r * channel_multiplier for r in (64, 128, 256, 512, 1024)}
+    channels = {4: 512, 8: 512, 16: 512, 32: 512}
+    channels |= {r: 128 * 128 // r * channel_multiplier for r in (64, 128, 256, 512, 1024)}
     shapes, below, r = [DeltaShape(512, 512, 3), DeltaShape(3, 512, 1)], 512, 8
     while r <= size:
-        shapes += [DeltaShape(channels[r], below, 3), DeltaShape(channels[r], channels[r], 3), DeltaShape(3, channels[r], 1)]
-        below, r = channels[r], 2 * r
+        own = channels[r]
+        shapes += [DeltaShape(own, below, 3), DeltaShape(own, own, 3), DeltaShape(3, own, 1)]
+        below, r = own, 2 * r
     return tuple(shapes)
 
 
@@ -59,8 +61,8 @@ class OneLayerDecoder(Decoder):
         draw = torch.Generator().manual_seed(1)
         self.size = size
         self.constant = nn.Parameter(torch.randn(8, 4, 4, generator=draw))
-        self.weights = nn.ParameterList(torch.randn(d.outputs, d.inputs, d.kernel, d.kernel, generator=draw) / d.kernel / 3
-                                        for d in self.deltas)
+        self.weights = nn.ParameterList(torch.randn(*delta, delta.kernel, generator=draw) / delta.kernel / 3
+                                        for delta in self.deltas)
 
     def forward(self, latent: Latent) -> Tensor:
         return torch.stack([self.draw(codes, [delta if delta is None else delta[b] for delta in latent.deltas])
@@ -90,7 +92,8 @@ def pictures(*shape: int, seed: int = 0) -> Tensor:
 
 
 def golden_keys(name: str) -> dict[str, tuple[int, ...]]:
-    return {key: tuple(shape) for key, shape, _ in json.loads((GOLDEN / name / "keys.json").read_text(encoding="utf-8"))}
+    listed = json.loads((GOLDEN / name / "keys.json").read_text(encoding="utf-8"))
+    return {key: tuple(shape) for key, shape, _ in listed}
 
 
 def repeated(name: str) -> dict[str, str]:
@@ -104,8 +107,9 @@ def golden_inputs(name: str) -> dict[str, Tensor]:
 def load_golden(module: nn.Module, name: str) -> None:
     """Fill every weight of `module`, which may lack layers of the golden."""
     keys = module.state_dict().keys()
-    state = fill.state(str(GOLDEN / name), skip=golden_keys(name).keys() - keys)
-    missing, unexpected = module.load_state_dict({key: torch.from_numpy(value) for key, value in state.items()}, strict=False)
+    state = {key: torch.from_numpy(value)
+             for key, value in fill.state(str(GOLDEN / name), skip=golden_keys(name).keys() - keys).items()}
+    missing, unexpected = module.load_state_dict(state, strict=False)
     assert not unexpected and all(key.endswith("num_batches_tracked") for key in missing)
 
 
@@ -182,7 +186,8 @@ class TestGoldens:
     @pytest.mark.slow
     def test_its_w_encoder_may_be_the_base(self, decoder):
         name = "hyperstyle_w_encoder"
-        base = HyperStyleEncoder(size=256, codes=CodeShape(18, 512), deltas=decoder.deltas, base="psp-w", scale=1 / 64).base
+        base = HyperStyleEncoder(size=256, codes=CodeShape(18, 512), deltas=decoder.deltas, base="psp-w",
+                                 scale=1 / 64).base
         load_golden(base.eval(), name)
         assert {key: tuple(value.shape) for key, value in base.state_dict().items()} == golden_keys(name)
         with torch.no_grad():
@@ -208,7 +213,8 @@ class TestHypernetwork:
                     for i in range(3):
                         for y in range(2):
                             for x in range(2):
-                                assert got[layer][0, o, i, y, x].item() == pytest.approx(kernels[i * 4 + y * 2 + x], abs=1e-6)
+                                expected = kernels[i * 4 + y * 2 + x]
+                                assert got[layer][0, o, i, y, x].item() == pytest.approx(expected, abs=1e-6)
 
     def test_a_separable_kernel_equals_its_matrices(self):
         shape, width = DeltaShape(3, 5, 3), 4
@@ -398,10 +404,11 @@ class TestPublicFiles:
     def hyperstyle_file(self, other, **options) -> dict:
         hypernet = other.visual_encoder.hypernet
         state = {f"hypernet.{key}": value for key, value in hypernet.state_dict().items()}
-        state |= {f"hypernet.refinement_blocks.{layer}.hypernet.{name}": state[f"hypernet.shared_weight_hypernet.{name}"]
-                  for layer in hypernet.shared for name in ("w1", "b1", "w2", "b2")}
+        shared = hypernet.shared_weight_hypernet.state_dict()
+        state |= {f"hypernet.refinement_blocks.{layer}.hypernet.{name}": value
+                  for layer in hypernet.shared for name, value in shared.items()}
         state |= {f"decoder.{key}": value for key, value in other.decoder.state_dict().items() if key != "mean"}
-        return {"state_dict": state, "latent_avg": other.decoder.mean, "opts": self.OPTIONS | options, "global_step": 120_000}
+        return {"state_dict": state, "latent_avg": other.decoder.mean, "opts": self.OPTIONS | options, "global_step": 9}
 
     def fill(self, content: dict, recipe: Recipe, path: Path) -> TalkingFace:
         torch.save(content, path)
@@ -424,14 +431,15 @@ class TestPublicFiles:
         other = build_model(recipe.model_copy(update={"seed": 1}))
         state = {f"encoder.{key}": value for key, value in other.visual_encoder.base.state_dict().items()}
         mean = torch.randn(8)
-        model = self.fill({"state_dict": state, "latent_avg": mean, "opts": {"output_size": 32}}, recipe, tmp_path / "psp.pt")
+        content = {"state_dict": state, "latent_avg": mean, "opts": {"output_size": 32}}
+        model = self.fill(content, recipe, tmp_path / "psp.pt")
         assert self.equal(model.visual_encoder.base, other.visual_encoder.base)
         assert torch.equal(model.decoder.mean, mean.expand_as(model.decoder.mean))
 
     @pytest.mark.parametrize("change, words", [
         ({"w_encoder_type": "GradualStyleEncoder"}, "with visual_encoder.options.base psp; this one has .* psp-w"),
         ({"n_iters_per_batch": 3}, "with visual_encoder.options.refinements 3; this one has .* 5"),
-        ({"layers_to_tune": "0,2"}, r"says that it tunes layers \[0, 2\], and holds weights for \[0, 2, 3, 5, 6, 8, 9\]"),
+        ({"layers_to_tune": "0,2"}, r"tunes layers \[0, 2\], and holds weights for \[0, 2, 3, 5, 6, 8, 9\]"),
     ])
     def test_a_file_of_another_kind_names_both(self, recipe, other, tmp_path, change, words):
         with pytest.raises(BadWeights, match=words):
@@ -447,7 +455,7 @@ class TestPublicFiles:
     def test_layers_that_share_nothing_are_refused(self, recipe, other, tmp_path):
         content = self.hyperstyle_file(other)
         content["state_dict"]["hypernet.refinement_blocks.5.hypernet.w2"] = torch.zeros(4)
-        with pytest.raises(BadWeights, match="its layer 5 has a w2 of its own"):
+        with pytest.raises(BadWeights, match="layer 5 has a w2 of its own"):
             self.fill(content, recipe, tmp_path / "hyperstyle.pt")
 
     def test_what_a_file_implies(self, other):
