@@ -34,8 +34,8 @@ def translate(weights: PublicWeights) -> tuple[dict[str, Tensor], dict[str, Any]
         if match := REPEATED.fullmatch(name):
             shared = tensors.get(f"hypernet.shared_weight_hypernet.{match[2]}")
             if shared is None or not (shared is tensor or torch.equal(shared, tensor)):
-                raise BadWeights(f"{weights.path} is no file of HyperStyle: layer {match[1]} has a {match[2]} of its own, "
-                                 "which all large layers share.")
+                raise BadWeights(f"{weights.path} is no file of HyperStyle: layer {match[1]} has a {match[2]} of its "
+                                 "own, and large layers share theirs.")
             del tensors[name]
     try:
         generator, settings = generator_of({name.removeprefix("decoder."): tensors.pop(name) for name in list(tensors)
