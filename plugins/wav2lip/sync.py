@@ -7,9 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fctfg.audio import MEL_CONTEXT, mel_windows
+from fctfg.averaging import RunningAverage
 from fctfg.errors import BadData, BadRecipe
 from fctfg.faces import recrop
-from fctfg.interfaces import Clip, Critic, Output
+from fctfg.interfaces import FRAME_RATE, Clip, Critic, Output
 
 from .blocks import LICENCE, PAPER, SIZE, ConvBlock, audio_tower, check_batch, lower_half, residuals, scaled
 from .plateau import PlateauWatch
@@ -18,6 +19,8 @@ WINDOW = 5
 """Consecutive frames that the expert sees at once: the 0.2 s that a mel window of 16 columns lasts."""
 CROP = "wav2lip"
 """The crop profile that it knows."""
+AT_ONCE = 64
+"""Windows that are looked at together when a whole video is."""
 
 
 class SyncExpert(nn.Module):
@@ -61,6 +64,8 @@ class SyncLoss(Critic):
         crop: the crop profile that the frames have; given by the recipe.
         expert_mode: of the batch norm while it judges. `eval` uses what it learnt; `train` the batch's own statistics,
             as the authors' training does, where the expert is never put in eval mode.
+        weight_decay: decoupled from the gradient, as AdamW has it.
+        ema: decay of a running average of the weights, which then judges; 0 for none. Public weights fill no average.
         plateau_steps: after how many steps at the loss of a guess it speaks up; see `PlateauWatch`.
         scale: multiplies the channels of every layer; 1 is the public network.
     """
@@ -69,34 +74,71 @@ class SyncLoss(Critic):
     licence = LICENCE
     built_with = frozenset({"crop"})
     context = MEL_CONTEXT
+    window = WINDOW
     test_options = {"scale": 1 / 16}
 
     def __init__(self, *, crop: str = CROP, lr: float = 1e-4, betas: tuple[float, float] = (0.9, 0.999),
-                 expert_mode: str = "eval", plateau_steps: int = 5000, scale: float = 1.0):
+                 weight_decay: float = 0.0, ema: float = 0.0, expert_mode: str = "eval", plateau_steps: int = 5000,
+                 scale: float = 1.0):
         super().__init__()
         if expert_mode not in ("eval", "train"):
             raise BadRecipe(f"loss 'sync': expert_mode '{expert_mode}' is unknown; give eval or train.")
+        if not 0 <= ema < 1:
+            raise BadRecipe(f"loss 'sync': ema is {ema}; give 0 for none, or a decay below 1 such as 0.999.")
         self.crop = crop
         self.expert_mode = expert_mode
         self.network = SyncExpert(scale).requires_grad_(False)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=lr, betas=tuple(betas))
+        self.average = RunningAverage(self.network, ema) if ema else None
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=lr, betas=tuple(betas), weight_decay=weight_decay)
         self.plateau = PlateauWatch(plateau_steps)
         self.rankings: list[Tensor] = []  # on the held-out clips, since the last advice
         self.told_by_heart = False
 
+    @property
+    def judge(self) -> SyncExpert:
+        """The network that judges, in eval mode: the running average, once there is one."""
+        averaged = self.average is not None and int(self.average.updates)
+        return (self.average.module if averaged else self.network).eval()
+
     def forward(self, output: Output, clip: Clip) -> Tensor:
         mouths = self.see(output.frames, clip.landmarks)
         mel = self.hear(clip.wave, clip.times)
-        self.network.train(self.expert_mode == "train")
-        return minus_log(cosines(*self.network(mel, mouths))).mean()
+        network = self.network.train() if self.expert_mode == "train" else self.judge
+        return minus_log(cosines(*network(mel, mouths))).mean()
+
+    @torch.no_grad()
+    def log_odds(self, clip: Clip, reach: int) -> Tensor:
+        """Of every five mouths with the sounds that are -`reach` to `reach` frames early: (B, T - 4, 2 reach + 1).
+
+        As the cosine has them, taken for a probability; the expert was taught that half of the pairs belong together.
+        """
+        windows = clip.frames.shape[1] - WINDOW + 1
+        around = torch.arange(-reach, windows + reach, device=clip.times.device) / FRAME_RATE
+        mel = mel_windows(clip.wave, clip.times[:1].double() + around)[:, :, None]  # (B, W + 2 reach, 1, 80, 16)
+        sounds = self._in_turns(self.judge.audio_encoder, mel)
+        mouths = []
+        for first in range(0, windows, AT_ONCE):
+            part = slice(first, min(first + AT_ONCE, windows) + WINDOW - 1)
+            seen = self.see(clip.frames[:, part], None if clip.landmarks is None else clip.landmarks[:, part])
+            mouths.append(self._in_turns(self.judge.face_encoder, seen.unflatten(0, (len(clip.frames), -1))))
+        nearby = sounds.unfold(1, 2 * reach + 1, 1).flip(-1)  # (B, W, A, 2 reach + 1), the latest first
+        return torch.einsum("bwa,bwar->bwr", torch.cat(mouths, 1), nearby).clamp(1e-6, 1 - 1e-6).logit()
+
+    @staticmethod
+    def _in_turns(tower: nn.Module, windows: Tensor) -> Tensor:
+        """Vectors (B, W, A) of length one, of `windows` (B, W, C, h, w), some at a time."""
+        found = torch.cat([tower(some).flatten(1).float() for some in windows.flatten(0, 1).split(AT_ONCE)])
+        return F.normalize(found).unflatten(0, windows.shape[:2])
 
     def critic_loss(self, output: Output, clip: Clip) -> tuple[Tensor, dict[str, Tensor]]:
-        right, wrong = self._right_and_wrong(clip.frames, clip)
+        right, wrong = self._right_and_wrong(self.network if self.network.training else self.judge, clip.frames, clip)
         loss = 0.5 * (minus_log(right).mean() + minus_log(1 - wrong).mean())
         return loss, {"accuracy": accuracy(right, wrong)}
 
     def train_critic(self, output: Output, clip: Clip) -> dict[str, Tensor]:
         report = super().train_critic(output, clip)
+        if self.average is not None:
+            self.average.update(self.network)
         self.plateau.update(report["critic"])
         return report
 
@@ -106,9 +148,8 @@ class SyncLoss(Critic):
         `accuracy` at a cosine of 0.5, the mean cosines `right` and `wrong`, and `ranking`, the chance that a right
         pair is nearer than a wrong one, which needs no threshold: 0.5 is guessing.
         """
-        self.network.eval()
         with torch.no_grad():
-            right, wrong = self._right_and_wrong(output.frames, clip)
+            right, wrong = self._right_and_wrong(self.judge, output.frames, clip)
         self.rankings.append(ranking(right, wrong))
         return {"accuracy": accuracy(right, wrong), "right": right.mean(), "wrong": wrong.mean(),
                 "ranking": self.rankings[-1]}
@@ -146,7 +187,7 @@ class SyncLoss(Critic):
         """The mel windows (B (T - 4), 1, 80, 16) at the first of every five frames."""
         return mel_windows(wave, times[:len(times) - WINDOW + 1]).flatten(0, 1)[:, None]
 
-    def _right_and_wrong(self, frames: Tensor, clip: Clip) -> tuple[Tensor, Tensor]:
+    def _right_and_wrong(self, network: SyncExpert, frames: Tensor, clip: Clip) -> tuple[Tensor, Tensor]:
         """The cosines (M,) of every mouth with its own sound, and with one of another moment or, failing that, clip."""
         wrong_wave = clip.wave.roll(1, 0) if clip.other_wave is None else clip.other_wave
         if clip.other_wave is None and len(frames) < 2:
@@ -154,7 +195,7 @@ class SyncLoss(Critic):
                             "clip; give batch: 2 or more.")
         mouths = self.see(frames, clip.landmarks)
         mel = torch.cat([self.hear(clip.wave, clip.times), self.hear(wrong_wave, clip.times)])
-        sounds, faces = self.network(mel, mouths)
+        sounds, faces = network(mel, mouths)
         right, wrong = cosines(sounds, faces.repeat(2, 1)).chunk(2)
         return right, wrong
 
