@@ -53,8 +53,9 @@ def _load(dataset: ClipWindows, numbers: _Numbers, processes: int, workers: int 
     on_gpu = device is not None and torch.device(device).type == "cuda"
     # Forking a process that has threads, as torch's do, may hang; a fork server outlives a parent that is killed.
     options = dict(multiprocessing_context="spawn", worker_init_fn=_begin_worker) if workers else {}
+    # With a generator of its own, beginning to load does not change what the training draws next: a run may resume here.
     loader = DataLoader(_Batches(dataset), batch_size=None, sampler=numbers, num_workers=workers, pin_memory=on_gpu,
-                        **options)
+                        generator=torch.Generator(), **options)
     noted: set[str] = set()
     with _out_of_hearing() if workers else nullcontext():
         loaded = iter(loader)
