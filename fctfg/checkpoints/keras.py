@@ -1,4 +1,4 @@
-"""Tensors from the HDF5 files of Keras 1 and 2: weights alone (`save_weights`), or a model with its training (`save`)."""
+"""Tensors from the HDF5 files of Keras 1 and 2: weights alone (`save_weights`), or a whole model (`save`)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class KerasLayer(NamedTuple):
 
     @property
     def number(self) -> int:
-        """The count at the end of its name: Keras counts the layers of a kind as they are made. 0 where there is none."""
+        """The one its name ends in, by which Keras counts the layers of a kind as they are made; 0 where there is none."""
         return int(re.search(r"(?:_(\d+))?$", self.name)[1] or 0)
 
 

@@ -81,7 +81,7 @@ class LipGANCritic(Critic):
         return loss, {"real": real.mean(), "other": other.mean(), "drawn": drawn.mean()}
 
     def measure(self, output: Output, clip: Clip) -> dict[str, Tensor]:
-        """The mean distances from 0 to 2: of `real` faces to their sound, to `other` sound, and of `drawn` ones to theirs."""
+        """Mean distances, from 0 to 2: of `real` faces to their sound, to `other` sound, and of `drawn` ones to theirs."""
         with torch.no_grad():
             real, other, drawn = self._distances(output, clip)
         return {"real": real.mean(), "other": other.mean(), "drawn": drawn.mean()}
@@ -101,8 +101,8 @@ class LipGANCritic(Critic):
         """Each (B T,): of real faces and their sound, of real faces and other sound, of drawn faces and their sound."""
         other_wave = clip.wave.roll(1, 0) if clip.other_wave is None else clip.other_wave
         if clip.other_wave is None and len(clip.wave) < 2:
-            raise BadRecipe("loss 'lipgan-critic' takes other sounds from the other clips of a batch, and this one has a "
-                            "single clip; give batch: 2 or more.")
+            raise BadRecipe("loss 'lipgan-critic' takes other sounds from the other clips of a batch, and this one has "
+                            "a single clip; give batch: 2 or more.")
         faces, sounds = self.network(torch.cat([self.see(clip.frames), self.see(output.frames)]),
                                      torch.cat([self.hear(clip.wave, clip.times), self.hear(other_wave, clip.times)]))
         (real, drawn), (right, other) = faces.chunk(2), sounds.chunk(2)
@@ -115,7 +115,7 @@ def distances(faces: Tensor, sounds: Tensor) -> Tensor:
 
 
 def contrastive(distance: Tensor, apart: bool | Tensor) -> Tensor:
-    """The mean contrastive loss of pairs at `distance` (M,): d^2 where they belong together, max(0, 1 - d)^2 where `apart`.
+    """The mean contrastive loss of pairs at `distance` (M,): d^2 of those that belong together, max(0, 1 - d)^2 `apart`.
 
     Hadsell, Chopra, LeCun, "Dimensionality Reduction by Learning an Invariant Mapping", 2006, equation 4, without the
     halves.

@@ -1,4 +1,4 @@
-"""The parts that draw. The face and what is heard meet in a U-Net, frame by frame; `speech` of Wav2Lip is their fusion."""
+"""The parts that draw: face and sound meet in a U-Net, frame by frame. Their fusion is `speech` of Wav2Lip."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class LipGANVisualEncoder(VisualEncoder):
 
     Prajwal K R et al., "Towards Automatic Face-to-Face Translation", 2019, arXiv:2003.00418, with the authors' code
     for the layers. Frame t's reference is picture t of `source`, counted round where there are fewer. Loads the first
-    part of lipgan_residual_mel.h5 and of its variants. Differs: besides the maps it gives a code, one of the face's last
-    two vectors, for other decoders: `identity` is its mean over the clip and `motion` what is left.
+    part of lipgan_residual_mel.h5 and of its variants. Differs: besides the maps it gives a code, one of the face's
+    last two vectors, for other decoders: `identity` is its mean over the clip and `motion` what is left.
 
     Args:
         variant: `residual`, or the smaller `basic`.
@@ -58,7 +58,7 @@ class LipGANVisualEncoder(VisualEncoder):
         return FaceCode(identity, code - identity[:, None], skips)
 
     def see(self, source: Tensor, frames: Tensor) -> Tensor:
-        """The reference and the masked frame (B T, 6, 96, 96), both BGR in [0, 1]; the lower half of the second is 0."""
+        """Reference and masked frame (B T, 6, 96, 96), both BGR in [0, 1]; the lower half of the second is 0."""
         masked = to_bgr(frames)
         masked[..., frames.shape[-2] // 2:, :] = 0
         turn = torch.arange(frames.shape[1], device=source.device) % source.shape[1]
@@ -151,8 +151,8 @@ class LipGANDecoder(Decoder):
         variant: `residual`, or the smaller `basic`.
         speech: the width of the code, to which the fusion brings what is heard; 512, or 256 in the public `basic` that
             hears cepstra. Multiplied by `scale`.
-        scale: multiplies the channels of every layer but the last two: colours do not fit into fewer than their 16. 1 is
-            the public network.
+        scale: multiplies the channels of every layer but the last two: colours do not fit into fewer than their 16.
+            1 is the public network.
     """
 
     paper = PAPER

@@ -22,7 +22,7 @@ Arrays = dict[str, dict[str, np.ndarray]]
 def arrays() -> Arrays:
     draw = np.random.default_rng(0).standard_normal
     return {"conv2d_10": {"kernel": draw((3, 4, 2, 5)), "bias": draw(5)},
-            "batch_normalization_2": {"gamma": draw(5), "beta": draw(5), "moving_mean": draw(5), "moving_variance": draw(5)},
+            "batch_normalization_2": {name: draw(5) for name in ("gamma", "beta", "moving_mean", "moving_variance")},
             "input_face": {}, "activation_1": {},
             "conv2d_transpose_1": {"kernel": draw((3, 3, 7, 5)), "bias": draw(7)},
             "dense": {"kernel": draw((6, 4)), "bias": draw(4)}}
