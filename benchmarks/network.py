@@ -1,6 +1,6 @@
-"""How many frames a second the networks of Wav2Lip and LipGAN draw, as they are and quickened, in one run.
+"""How many frames a second the networks of Wav2Lip, LipGAN and Speech2Vid draw, as they are and quickened, in one run.
 
-    python benchmarks/network.py                                  # both; CPU, batches of 1, 16 and 64
+    python benchmarks/network.py                                  # all; CPU, batches of 1, 16 and 64
     python benchmarks/network.py --network wav2lip
     python benchmarks/network.py --device cuda --batch 16 128     # also recorded, and recorded with fused kernels
 
@@ -51,20 +51,23 @@ from fctfg.quicken import QuickTalkingFace, psnr, quicken  # noqa: E402
 from fctfg.recipe import Recipe  # noqa: E402
 from fctfg_plugins.lipgan import LipGANAudioEncoder, LipGANDecoder, LipGANVisualEncoder  # noqa: E402
 from fctfg_plugins.lipgan.public import generator  # noqa: E402
+from fctfg_plugins.speech2vid import (Speech2VidAudioEncoder, Speech2VidDecoder, Speech2VidFusion,  # noqa: E402
+                                      Speech2VidVisualEncoder)
 from fctfg_plugins.wav2lip import SpeechFusion, Wav2LipAudioEncoder, Wav2LipDecoder, Wav2LipVisualEncoder  # noqa: E402
 
 
-NETWORKS = {"wav2lip": (Wav2LipVisualEncoder, Wav2LipAudioEncoder, Wav2LipDecoder),
-            "lipgan": (LipGANVisualEncoder, LipGANAudioEncoder, LipGANDecoder)}
+NETWORKS = {"wav2lip": (96, Wav2LipVisualEncoder, Wav2LipAudioEncoder, SpeechFusion, Wav2LipDecoder),
+            "lipgan": (96, LipGANVisualEncoder, LipGANAudioEncoder, SpeechFusion, LipGANDecoder),
+            "speech2vid": (112, Speech2VidVisualEncoder, Speech2VidAudioEncoder, Speech2VidFusion, Speech2VidDecoder)}
 
 
 def build(name: str) -> TalkingFace:
     """The public network, with weights that draw something: in eval mode, on the CPU."""
     torch.manual_seed(0)
-    visual, audio, drawing = NETWORKS[name]
-    decoder, audio_encoder = drawing(size=96), audio()
-    visual_encoder = visual(size=96, codes=decoder.codes, skips=decoder.skips)
-    fusion = SpeechFusion(codes=decoder.codes, speech_width=audio_encoder.width)
+    size, visual, audio, fusing, drawing = NETWORKS[name]
+    decoder, audio_encoder = drawing(size=size), audio()
+    visual_encoder = visual(size=size, codes=decoder.codes, skips=decoder.skips)
+    fusion = fusing(codes=decoder.codes, speech_width=audio_encoder.width)
     model = TalkingFace(visual_encoder, audio_encoder, fusion, decoder)
     if name == "lipgan" and (given := golden("lipgan_mel27_gen_residual")):
         model.load_state_dict(generator(PublicWeights(ROOT, given, "Keras"))[0], strict=False)
@@ -86,11 +89,11 @@ def golden(name: str) -> dict[str, torch.Tensor]:
     return {key: torch.from_numpy(value) for key, value in laws.state(str(folder)).items()}
 
 
-def noise(batch: int, device: torch.device, seed: int) -> Clip:
+def noise(batch: int, size: int, device: torch.device, seed: int) -> Clip:
     """A clip of `batch` frames, each its own reference, with its sound."""
     draw = torch.Generator().manual_seed(seed)
     margin = 0.3
-    frames = torch.rand(1, batch, 3, 96, 96, generator=draw) * 2 - 1
+    frames = torch.rand(1, batch, 3, size, size, generator=draw) * 2 - 1
     samples = round((2 * margin + batch / FRAME_RATE) * SAMPLE_RATE)
     wave = torch.rand(1, samples, generator=draw) - 0.5
     return Clip(frames, frames, wave, margin + torch.arange(batch) / FRAME_RATE).to(device)
@@ -143,11 +146,11 @@ def seconds(draw: Way, clip: Clip, times: int) -> float:
 
 
 @torch.no_grad()
-def compare(batch: int, model: TalkingFace, device: torch.device, precision: str | None, rounds: int,
+def compare(batch: int, size: int, model: TalkingFace, device: torch.device, precision: str | None, rounds: int,
             times: int) -> None:
     """Print one table: the ways at one batch."""
     found, quickened = ways(model, device, precision)
-    clip, other = noise(batch, device, 0), noise(batch, device, 1)
+    clip, other = noise(batch, size, device, 0), noise(batch, size, device, 1)
     expected = found["fp32"](clip)
     first, agreement = {}, {}
     for name, draw in found.items():
@@ -189,7 +192,7 @@ def main() -> None:
         model = build(name)
         print(f"\n{name}: {sum(parameter.numel() for parameter in model.parameters()):,} parameters")
         for batch in given.batch or ([16, 128] if on_gpu else [1, 16, 64]):
-            compare(batch, model, device, given.precision, given.rounds, times=20 if on_gpu else 1)
+            compare(batch, NETWORKS[name][0], model, device, given.precision, given.rounds, times=20 if on_gpu else 1)
 
 
 if __name__ == "__main__":

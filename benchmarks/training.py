@@ -24,7 +24,7 @@ from fctfg.trainer import build_losses
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--recipe", default="wav2lip", help="one that works at 96 px")
+    parser.add_argument("--recipe", default="wav2lip")
     parser.add_argument("--data", default="synthetic")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=16)
@@ -37,7 +37,7 @@ def main() -> None:
     model, losses = build_model(recipe).to(device).train(), build_losses(recipe).to(device)
     print(f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {device}, {options.precision}, "
           f"batch {options.batch} of {recipe.clip_frames} frames\n")
-    clip = random_clip(96, recipe.clip_frames).to(device)
+    clip = random_clip(recipe.size, recipe.clip_frames).to(device)
     for stage in recipe.stages:
         seconds = step_seconds(stage, clip, model, losses, options, device)
         print(f"{stage.name:<24}{seconds * 1e3:8.0f} ms a step{options.batch / seconds:10.1f} samples/s", flush=True)
