@@ -82,9 +82,14 @@ def main():
 @main.command("list-plugins")
 @click.option("--kind", type=click.Choice(list(registry.KINDS)), help="Only plugins of this kind.")
 @click.option("--check", is_flag=True, help="Import each plugin and say what those that fail lack.")
+@click.option("--pairs", is_flag=True, help="Try which encoders, audio encoders and decoders work together; takes seconds.")
+@click.option("--markdown", is_flag=True, help="With --pairs: tables for a page.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
-def list_plugins(kind, check, as_json):
+def list_plugins(kind, check, pairs, markdown, as_json):
     """List the installed plugins."""
+    if pairs:
+        _list_pairs(markdown, as_json)
+        return
     rows, failed = [], 0
     for plugin in registry.plugins(kind):
         row = {"kind": plugin.kind, "name": plugin.name, "package": plugin.package, "version": plugin.version}
@@ -101,6 +106,17 @@ def list_plugins(kind, check, as_json):
             click.echo(f"{line}  {row.get('state', '')}".rstrip())
     if failed:
         raise click.ClickException(f"{failed} of {len(rows)} plugins cannot be used; the others can.")
+
+
+def _list_pairs(markdown: bool, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from .pairs import BROKEN, examine, render
+
+    rows = examine()
+    click.echo(json.dumps([asdict(row) for row in rows], indent=2) if as_json else "\n".join(render(rows, markdown)))
+    if broken := sum(row.state == BROKEN for row in rows):
+        raise click.ClickException(f"{broken} of {len(rows)} pairs fail, where they should work or be refused.")
 
 
 @main.command()

@@ -62,8 +62,8 @@ def read_jobs(path: str | Path) -> list[Job]:
     Paths are relative to the table's folder. An empty cell is as if the column were not there.
 
     Raises:
-        BadJobs: it cannot be read, lacks a column or has one too many, or a row is not as long as the header, has an empty
-            cell where something must be, or writes where another does. The message has the line.
+        BadJobs: it cannot be read, lacks a column or has one too many; or a row is not as long as the header, has an
+            empty cell where something must be, or writes where another does. The message has the line.
     """
     path = Path(path)
     try:
@@ -71,7 +71,8 @@ def read_jobs(path: str | Path) -> list[Job]:
     except OSError as error:
         raise BadJobs(f"{path} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError as error:
-        raise BadJobs(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as CSV in UTF-8.") from None
+        raise BadJobs(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as CSV in "
+                      "UTF-8.") from None
     lines = text.splitlines(keepends=True)
     rows = csv.reader(lines, delimiter=max(",;\t", key=lines[0].count) if lines else ",", strict=True)
     try:
@@ -97,7 +98,8 @@ def _columns(path: Path, header: list[str]) -> list[str]:
         raise BadJobs(f"{path}, line 1: there is no column {' nor '.join(missing)}. {takes}")
     for name, column in zip(header, columns):
         if column not in REQUIRED + OPTIONAL:
-            raise BadJobs(f"{path}, line 1: unknown column '{name}'.{registry.suggest(column, REQUIRED + OPTIONAL)} {takes}")
+            nearest = registry.suggest(column, REQUIRED + OPTIONAL)
+            raise BadJobs(f"{path}, line 1: unknown column '{name}'.{nearest} {takes}")
         if columns.count(column) > 1:
             raise BadJobs(f"{path}, line 1: there are two columns '{name}'.")
     return columns
@@ -105,8 +107,8 @@ def _columns(path: Path, header: list[str]) -> list[str]:
 
 def _job(path: Path, line: int, columns: list[str], row: list[str]) -> Job:
     if len(row) != len(columns):
-        raise BadJobs(f"{path}, line {line}: {len(row)} cells, and the header has {len(columns)}; quote a cell that holds "
-                      "the separator.")
+        raise BadJobs(f"{path}, line {line}: {len(row)} cells, and the header has {len(columns)}; quote a cell that "
+                      "holds the separator.")
     cells = {name: cell for name, cell in zip(columns, row) if cell}
     for name in ("face", "out"):
         if name not in cells:
@@ -150,7 +152,8 @@ def run_jobs(table: str | Path, *, say: Callable[[str], None] = print, common: d
     for line in render(results):
         say(line)
     if failed := [result for result in results if result.state == "failed"]:
-        listed = "; ".join(f"line {result.job.line}, {result.job.out}: {result.problem.rstrip('.')}" for result in failed)
+        listed = "; ".join(f"line {result.job.line}, {result.job.out}: {result.problem.rstrip('.')}"
+                           for result in failed)
         raise BadJobs(f"{len(failed)} of {len(results)} jobs failed: {listed}.")
     return results
 

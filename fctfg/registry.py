@@ -65,7 +65,8 @@ class Plugin:
             cls = reduce(getattr, attribute.split("."), import_module(module))
         except Exception as error:  # whatever a foreign package raises on import must not break another command
             if extra := _extra(error):
-                raise errors.MissingExtra(f"{self} failed to import: {error}; pip install 'fctfg[{extra}]' brings it") from error
+                raise errors.MissingExtra(f"{self} failed to import: {error}; pip install 'fctfg[{extra}]' brings "
+                                          "it") from error
             raise errors.BrokenPlugin(f"{self} failed to import: {str(error) or type(error).__name__}") from error
         interface = INTERFACES[self.kind]
         if not (inspect.isclass(cls) and issubclass(cls, interface)):

@@ -22,7 +22,7 @@ OPTIONS = {  # the command line does not grow by accident
                  "when_audio_is_shorter", "driving", "motion", "other_driving", "blend", "direction", "by", "canonical", "fps",
                  "detector", "batch", "jobs", "device", "precision"},
     "invert": {"picture", "run_folder", "recipe", "checkpoint", "out", "speaker", "detector", "device"},
-    "list-plugins": {"kind", "check", "as_json"},
+    "list-plugins": {"kind", "check", "pairs", "markdown", "as_json"},
     "prepare": {"raw", "out", "crop", "size", "detector", "shard", "workers", "vocals", "min_seconds", "max_seconds", "min_face"},
     "show": {"kind", "name"},
     "train": {"recipe", "visual_encoder", "audio_encoder", "fusion", "decoder", "losses", "settings", "data", "out", "resume",

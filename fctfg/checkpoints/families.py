@@ -23,7 +23,7 @@ COUNTER = ".num_batches_tracked"
 """Of batch norm: files from before PyTorch 0.4.1 and many conversions lack it, and nothing reads it in eval mode."""
 
 MEAN = "decoder.mean"
-"""The mean latent, which training files lack; a decoder that offers `estimate_mean()` computes it from its own weights."""
+"""The mean latent, which training files lack; a decoder that has one offers `estimate_mean()`, from its own weights."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Match:
 
 
 def load_public(path: str | Path, recipe: Recipe | None = None) -> tuple[TalkingFace, Match]:
-    """The model that a public file holds, built by its recipe with the file's settings and filled; and what the file is.
+    """The model that a public file holds, built by its recipe with the file's settings; and what the file is.
 
     Without `recipe`, the installed one that the file belongs to.
 
@@ -78,7 +78,7 @@ def load_public(path: str | Path, recipe: Recipe | None = None) -> tuple[Talking
 
 
 def fill(model: TalkingFace, losses: Mapping[str, nn.Module] | None, recipe: Recipe, path: str | Path) -> str:
-    """Copy a public file of `recipe` into the parts of `model` and the `losses` that it is for; a sentence that says so.
+    """Copy a public file of `recipe` into the parts of `model` and the `losses` it is for; a sentence that says so.
 
     All or nothing: a file that does not fit changes no weight.
 
@@ -279,8 +279,8 @@ def _without_losses(match: Match, known: Iterable[str]) -> Match:
     if not absent:
         return match
     if len(absent) == len(match.fills):
-        raise BadWeights(f"{match.weights.path} is {match}: weights of the loss '{match.losses[0]}', which draw no face. "
-                         f"Pass one of: {_files_of_models()}.")
+        raise BadWeights(f"{match.weights.path} is {match}: weights of the loss '{match.losses[0]}', which draw no "
+                         f"face. Pass one of: {_files_of_models()}.")
     kept = {prefix: place for prefix, place in match.fills.items() if prefix not in absent}
     tensors = {name: tensor for name, tensor in match.tensors.items() if not name.startswith(tuple(absent))}
     return replace(match, file=match.file.model_copy(update={"fills": kept}), tensors=tensors)

@@ -1,7 +1,7 @@
 """The pickles of NVlabs' StyleGAN2-ADA and StyleGAN3: modules that carry their own source, which is never run.
 
-Each module is pickled as a call of `torch_utils.persistence._reconstruct_persistent_obj` with a dict of its source, class
-name and state; the state, a module's attributes, is all that is taken. The older pickles of TensorFlow are named as such.
+Each module is pickled as a call of `torch_utils.persistence._reconstruct_persistent_obj` with a dict of its source,
+class name and state; the state, a module's attributes, is all that is taken. Pickles of TensorFlow are named as such.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def was_built_with(network: Any) -> dict[str, Any]:
 
 def is_of_tensorflow(content: Any) -> bool:
     """Whether a pickle's content is the (G, D, Gs) of ProGAN, StyleGAN or StyleGAN2 for TensorFlow."""
-    return isinstance(content, (tuple, list)) and any(
-        isinstance(item, Record) and item.name in ("dnnlib.tflib.network.Network", "tfutil.Network") for item in content)
+    names = [item.name for item in content if isinstance(item, Record)] if isinstance(content, (tuple, list)) else []
+    return bool({"dnnlib.tflib.network.Network", "tfutil.Network"}.intersection(names))
 
 
 RULES: dict[str, Rule] = {

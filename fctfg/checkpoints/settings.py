@@ -11,7 +11,8 @@ from .. import registry
 from ..recipe import PARTS, Recipe
 
 ABSENT = object()
-FLAGS = {"visual_encoder": "--encoder", "audio_encoder": "--audio-encoder", "fusion": "--fusion", "decoder": "--decoder"}
+FLAGS = {"visual_encoder": "--encoder", "audio_encoder": "--audio-encoder", "fusion": "--fusion",
+         "decoder": "--decoder"}
 
 
 def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
@@ -45,8 +46,8 @@ def setting_of(recipe: Recipe, key: str) -> Any:
         return place[last]
     if path[-1:] != ["options"]:
         return ABSENT
-    kind, name = ("loss", recipe.losses[path[1]].name) if path[0] == "losses" else (path[0], getattr(recipe, path[0]).name)
-    parameter = inspect.signature(registry.find(kind, name).load()).parameters.get(last)
+    kind, part = ("loss", recipe.losses[path[1]]) if path[0] == "losses" else (path[0], getattr(recipe, path[0]))
+    parameter = inspect.signature(registry.find(kind, part.name).load()).parameters.get(last)
     return ABSENT if parameter is None or parameter.default is parameter.empty else parameter.default
 
 

@@ -15,7 +15,7 @@ from fctfg.errors import BadOption, BadWeights
 from fctfg.interfaces import FRAME_RATE, SAMPLE_RATE, AudioEncoder
 
 AT_ONCE = 32
-"""Windows that a frozen network hears at once: the first convolution of one second in float32 is 6.5 MB, and kept thrice."""
+"""Windows that a frozen network hears at once: the first convolution of one second is 6.5 MB in float32, held thrice."""
 WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin")
 NEVER_USED = "masked_spec_embed"
 """What pretraining puts in place of what it hides; many files lack it."""
@@ -54,8 +54,8 @@ class SelfSupervisedAudioEncoder(AudioEncoder):
                  context: Sequence[float] = context, width: int = 512, tune: bool = False):
         super().__init__()
         if (weights is None) == (config is None):
-            raise BadOption(f"audio encoder '{self.model_type}' wants the folder of a pretrained network, as transformers "
-                            "saves it: --set audio_encoder.options.weights=FOLDER.")
+            raise BadOption(f"audio encoder '{self.model_type}' wants the folder of a pretrained network, as "
+                            "transformers saves it: --set audio_encoder.options.weights=FOLDER.")
         self.width, self.tune = width, tune
         self.context = before, after = tuple(context)
         folder = Path(weights or "").expanduser()
@@ -90,7 +90,8 @@ class SelfSupervisedAudioEncoder(AudioEncoder):
     def hear(self, windows: Tensor) -> Tensor:
         """What each layer makes of the middle of `windows` (M, samples): (M, layers, hidden)."""
         if self.normalises:
-            windows = (windows - windows.mean(-1, keepdim=True)) / (windows.var(-1, correction=0, keepdim=True) + 1e-7).sqrt()
+            variance, mean = torch.var_mean(windows, -1, correction=0, keepdim=True)
+            windows = (windows - mean) / (variance + 1e-7).sqrt()
         states = self.network(windows, output_hidden_states=True).hidden_states
         near = self.near.to(states[0].dtype)
         return torch.stack([near @ states[number] for number in self.heard], 1)
@@ -186,8 +187,8 @@ def _nearness(config, samples: int, before: float) -> Tensor:
     for kernel, stride in zip(config.conv_kernel, config.conv_stride):
         count, reach, hop = (count - kernel) // stride + 1, reach + (kernel - 1) * hop, hop * stride
     if count < 1:
-        raise BadOption(f"A context of {samples / SAMPLE_RATE:g} s is shorter than the {reach / SAMPLE_RATE:g} s that one "
-                        "feature hears; give more.")
+        raise BadOption(f"A context of {samples / SAMPLE_RATE:g} s is shorter than the {reach / SAMPLE_RATE:g} s that "
+                        "one feature hears; give more.")
     middles = (torch.arange(count) * hop + reach / 2) / SAMPLE_RATE
     distance = (middles - before - 0.5 / FRAME_RATE).abs()
     nearness = (1 - distance / max(1 / FRAME_RATE, hop / SAMPLE_RATE)).clamp(min=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from contextlib import ExitStack
+from importlib import import_module
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 
 from fctfg import registry
 from fctfg.checkpoints import PublicWeights, fill, load_public, read_weights, recognise
-from fctfg.checkpoints.families import recipes
+from fctfg.checkpoints.families import _likely, recipes
 from fctfg.checkpoints.settings import setting_of, with_settings
 from fctfg.errors import BadWeights
 from fctfg.interfaces import AudioEncoder, CodeShape, Critic, Decoder, FaceCode, Fusion, Latent, VisualEncoder
@@ -309,15 +310,12 @@ def test_an_option_that_is_not_named_is_the_plugin_s_default(mini):
 @pytest.mark.parametrize("recipe", [r for r in recipes() if any(f.translate for f in r.public_files)], ids=lambda r: r.name)
 def test_installed_translations_know_their_own_files_only(recipe, tmp_path):
     """A file of another kind is answered with nothing, not with an error: others are still to be asked."""
-    from fctfg.checkpoints.families import _translator
-
     torch.save({"a": torch.ones(1)}, tmp_path / "flat.pt")
     torch.save({"state_dict": {"a": torch.ones(1)}, "opts": {"x": 1}}, tmp_path / "opts.pt")
     torch.save({"g_ema": {"a": torch.ones(1)}, "d": {"b": torch.ones(2)}, "latent_avg": torch.ones(2)}, tmp_path / "g.pt")
     for file in recipe.public_files:
         if file.translate:
             module, _, name = file.translate.partition(":")
-            translate = _translator(file.translate)
-            assert translate.__qualname__ == name and translate.__module__.startswith(module.split(".")[0])
-            for path in ("flat.pt", "opts.pt", "g.pt"):
-                assert translate(read_weights(tmp_path / path)) == ({}, {}), f"{file.translate} of {path}"
+            assert callable(getattr(import_module(module), name)), "a misspelt translation would know no file"
+    for path in ("flat.pt", "opts.pt", "g.pt"):
+        assert not _likely(read_weights(tmp_path / path), [recipe]), path
