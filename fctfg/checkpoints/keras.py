@@ -37,7 +37,7 @@ class KerasLayer(NamedTuple):
 
     @property
     def number(self) -> int:
-        """The one its name ends in, by which Keras counts the layers of a kind as they are made; 0 where there is none."""
+        """What its name ends in: Keras counts the layers of a kind as they are made. 0 where there is none."""
         return int(re.search(r"(?:_(\d+))?$", self.name)[1] or 0)
 
 

@@ -81,7 +81,7 @@ class LipGANCritic(Critic):
         return loss, {"real": real.mean(), "other": other.mean(), "drawn": drawn.mean()}
 
     def measure(self, output: Output, clip: Clip) -> dict[str, Tensor]:
-        """Mean distances, from 0 to 2: of `real` faces to their sound, to `other` sound, and of `drawn` ones to theirs."""
+        """Mean distances, 0 to 2: of `real` faces to their sound, to `other` sound, and of `drawn` ones to theirs."""
         with torch.no_grad():
             real, other, drawn = self._distances(output, clip)
         return {"real": real.mean(), "other": other.mean(), "drawn": drawn.mean()}
@@ -115,7 +115,7 @@ def distances(faces: Tensor, sounds: Tensor) -> Tensor:
 
 
 def contrastive(distance: Tensor, apart: bool | Tensor) -> Tensor:
-    """The mean contrastive loss of pairs at `distance` (M,): d^2 of those that belong together, max(0, 1 - d)^2 `apart`.
+    """The mean contrastive loss of pairs at `distance` (M,): d^2 of those that belong together, max(0, 1-d)^2 `apart`.
 
     Hadsell, Chopra, LeCun, "Dimensionality Reduction by Learning an Invariant Mapping", 2006, equation 4, without the
     halves.
