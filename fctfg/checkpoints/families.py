@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, reduce
@@ -17,7 +18,7 @@ from ..errors import BadWeights, FctfgError
 from ..model import TalkingFace, build_model
 from ..recipe import PARTS, PublicFile, Recipe
 from .public import PublicWeights, printable, read_weights
-from .settings import disagreements, flag_for, listed, with_settings
+from .settings import Disagreement, disagreements, with_settings
 
 COUNTER = ".num_batches_tracked"
 """Of batch norm: files from before PyTorch 0.4.1 and many conversions lack it, and nothing reads it in eval mode."""
@@ -36,8 +37,8 @@ class Match:
     file: PublicFile
     tensors: dict[str, Tensor]
     """The file's, under the names that `file.fills` speaks of."""
-    settings: dict[str, Any] = field(default_factory=dict)
-    """What the file implies, by dotted key of the recipe."""
+    differing: list[Disagreement] = field(default_factory=list)
+    """Where the recipe was not as the file implies."""
     notice: str = ""
     """What it filled, under which licence, in a sentence; empty until it has."""
 
@@ -88,10 +89,10 @@ def fill(model: TalkingFace, losses: Mapping[str, nn.Module] | None, recipe: Rec
     """
     losses = losses or {}
     match = _recognise_for(recipe, read_weights(path), places := _places(model, losses))
-    if differing := disagreements(recipe, match.settings):
-        raise BadWeights(f"{path} is {match} with {listed(differing, theirs=True)}; this one has "
-                         f"{listed(differing, theirs=False)}. Pass a file made for it, or "
-                         f"{' '.join(flag_for(key, value) for key, value, _ in differing)}.")
+    if match.differing:
+        theirs, ours = (", ".join(said) for said in zip(*(differing.sides for differing in match.differing)))
+        raise BadWeights(f"{path} is {match} with {theirs}; this one has {ours}. Pass a file made for it, or "
+                         f"{' '.join(differing.flag for differing in match.differing)}.")
     return _fill(_without_losses(match, known=losses), model, places)[1].notice
 
 
@@ -111,15 +112,14 @@ def recognise(weights: PublicWeights, among: Iterable[Recipe] | None = None,
     """The public file, of the recipes `among` or of all installed, whose keys `weights` has.
 
     Where several have keys of the same beginnings, it is one whose keys and shapes all agree; of those, one of the
-    recipe that `built` names, first one that implies no other settings than it has; then the one whose model it fills
-    furthest. That needs the recipes' models, which are built, without weights, unless `built` has their tensors by
-    recipe name.
+    recipe that `built` names, best one that it agrees with, then the one whose model it fills furthest. That needs the
+    recipes' models, which are built, without weights, unless `built` has their tensors by recipe name.
 
     Raises:
         BadWeights: none has; the message has the files that would be recognised.
     """
     among = recipes() if among is None else list(among)
-    built, given = built or {}, {recipe.name: recipe for recipe in among}
+    built = built or {}
     likely = _likely(weights, among)
     if not likely:
         _refuse_unknown(weights, among)
@@ -127,26 +127,37 @@ def recognise(weights: PublicWeights, among: Iterable[Recipe] | None = None,
         return likely[0][1]
     ranked = []
     for agreement, match in likely:
-        name = match.recipe.name
-        known = built.get(name)
-        places = _blank_places(match) if known is None or match.settings else known
+        known = built.get(match.recipe.name)
+        places = _blank_places(match) if known is None or match.differing else known
         if not _problems(match, places):
-            fits = name in built and not disagreements(given[name], match.settings)
             share = sum(place.startswith(PARTS) for place in _placed(match)[0]) / len(places)
-            ranked.append(((agreement, name in built, fits, share), match))
+            differing = len(match.differing) if known is not None else 0
+            ranked.append(((agreement, match.recipe.name in built, -differing, share), match))
     return max(ranked, key=lambda pair: pair[0])[1] if ranked else likely[0][1]
 
 
 def _likely(weights: PublicWeights, among: Iterable[Recipe]) -> list[tuple[float, Match]]:
-    """What `weights` may be, with how well its keys agree, the likeliest first."""
+    """What `weights` may be, with how well its keys agree, the likeliest first.
+
+    Raises:
+        BadWeights: it is of a kind that a translation knows and refuses, and nothing else.
+    """
+    found, refusals = [], []
     translate = cache(lambda target: _translator(target)(weights))
-    found = []
     for recipe in among:
         for file in recipe.public_files:
-            tensors, settings = translate(file.translate) if file.translate else (weights.tensors, {})
-            match = Match(weights, with_settings(recipe, settings), file, tensors, settings)
-            if tensors and (agreement := _agreement(match)) >= 0.5:
+            try:
+                tensors, settings = translate(file.translate) if file.translate else (weights.tensors, {})
+            except BadWeights as refusal:
+                refusals.append(refusal)
+                continue
+            if not any(name.startswith(tuple(file.fills)) for name in tensors):
+                continue
+            match = Match(weights, with_settings(recipe, settings), file, tensors, disagreements(recipe, settings))
+            if (agreement := _agreement(match)) >= 0.5:
                 found.append((agreement, match))
+    if refusals and not found:
+        raise refusals[0]
     return sorted(found, key=lambda pair: -pair[0])
 
 
@@ -202,7 +213,8 @@ def _blank_places(match: Match) -> dict[str, Tensor]:
     recipe = match.recipe
     for device in ("meta", "cpu"):
         try:
-            with torch.random.fork_rng(devices=[]), torch.device(device):
+            with torch.random.fork_rng(devices=[]), torch.device(device), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of weights that a part loads and "meta" does not keep
                 losses = {name: _build_loss(recipe, name) for name in match.losses if name in recipe.losses}
                 return _places(build_model(recipe), losses)
         except FctfgError:

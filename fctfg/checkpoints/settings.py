@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import shlex
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import registry
 from ..recipe import PARTS, Recipe
@@ -30,10 +31,35 @@ def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     return recipe
 
 
-def disagreements(recipe: Recipe, settings: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """The dotted keys where `recipe` is not as `settings` say, with the value of the settings and the recipe's own."""
-    compared = [(key, value, setting_of(recipe, key)) for key, value in settings.items() if _loss_is_there(recipe, key)]
-    return [(key, value, own) for key, value, own in compared if own is ABSENT or json.dumps(value) != json.dumps(own)]
+class Disagreement(NamedTuple):
+    """A setting that a recipe has otherwise than a file implies."""
+
+    key: str
+    theirs: Any
+    """The value that the file implies."""
+    ours: Any
+    """The recipe's, or ABSENT."""
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        """Theirs and ours in words."""
+        ours = "none" if self.ours is ABSENT else _shown(self.ours)
+        return f"{self.key} {_shown(self.theirs)}", f"{self.key} {ours}"
+
+    @property
+    def flag(self) -> str:
+        """What to write on the command line so that the recipe agrees."""
+        part, _, last = self.key.partition(".")
+        if last == "name" and part in FLAGS:
+            return f"{FLAGS[part]} {self.theirs}"
+        return "--set " + shlex.quote(f"{self.key}={_shown(self.theirs)}")
+
+
+def disagreements(recipe: Recipe, settings: Mapping[str, Any]) -> list[Disagreement]:
+    """Where `recipe` is not as `settings` say. Options of a loss that it does not have are passed over."""
+    compared = [Disagreement(key, value, setting_of(recipe, key)) for key, value in settings.items()
+                if _loss_is_there(recipe, key)]
+    return [pair for pair in compared if pair.ours is ABSENT or _plain(pair.theirs) != _plain(pair.ours)]
 
 
 def setting_of(recipe: Recipe, key: str) -> Any:
@@ -51,16 +77,9 @@ def setting_of(recipe: Recipe, key: str) -> Any:
     return ABSENT if parameter is None or parameter.default is parameter.empty else parameter.default
 
 
-def flag_for(key: str, value: Any) -> str:
-    """What to write on the command line so that the recipe agrees."""
-    part, _, last = key.partition(".")
-    return f"{FLAGS[part]} {value}" if last == "name" and part in FLAGS else f"--set {key}={_shown(value)}"
-
-
-def listed(disagreeing: list[tuple[str, Any, Any]], theirs: bool) -> str:
-    """Keys and values in words: those of the settings, or the recipe's own."""
-    return ", ".join(f"{key} {'none' if (shown := value if theirs else own) is ABSENT else _shown(shown)}"
-                     for key, value, own in disagreeing)
+def _plain(value: Any) -> Any:
+    """As a recipe file has it: lists, not tuples."""
+    return json.loads(json.dumps(value))
 
 
 def _shown(value: Any) -> str:

@@ -319,3 +319,31 @@ def test_installed_translations_know_their_own_files_only(recipe, tmp_path):
             assert callable(getattr(import_module(module), name)), "a misspelt translation would know no file"
     for path in ("flat.pt", "opts.pt", "g.pt"):
         assert not _likely(read_weights(tmp_path / path), [recipe]), path
+
+
+def test_of_two_ways_to_read_a_file_the_recipe_s_own_is_taken(tmp_path, mini):
+    """HyperStyle begins with an encoder of pSp, and pSp is one: the same file fills either."""
+    write_inversion(tmp_path / "x.pt")
+    other = {**RECIPE["public_files"][1], "files": ["other.pt"], "translate": f"{__name__}:always_progressive"}
+    both = Recipe.from_dict({**RECIPE, "public_files": [other, *RECIPE["public_files"]]})
+    for recipe, own in ((both, "inversion.pt"), (both.with_part("visual_encoder", "progressive"), "other.pt")):
+        assert f": {own} of recipe" in fill(build_model(recipe), {}, recipe, tmp_path / "x.pt")
+
+
+def always_progressive(weights: PublicWeights):
+    tensors, settings = inversion_of(weights)
+    return tensors, {**settings, "visual_encoder.name": "progressive"} if tensors else {}
+
+
+def test_a_translation_that_refuses_hides_no_other(tmp_path, mini):
+    refusing = {**RECIPE["public_files"][1], "files": ["refused.pt"], "translate": f"{__name__}:refuse"}
+    write_inversion(tmp_path / "x.pt")
+    both = Recipe.from_dict({**RECIPE, "public_files": [refusing, *RECIPE["public_files"]]})
+    assert ": inversion.pt of recipe" in fill(build_model(both), {}, both, tmp_path / "x.pt")
+    torch.save({"state_dict": {"a": torch.ones(1)}}, tmp_path / "y.pt")
+    with pytest.raises(BadWeights, match="y.pt is an encoder of maps"):
+        fill(build_model(both), {}, both, tmp_path / "y.pt")
+
+
+def refuse(weights: PublicWeights):
+    raise BadWeights(f"{weights.path} is an encoder of maps.")
