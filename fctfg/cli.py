@@ -336,6 +336,29 @@ def edit(picture, run_folder, direction, by, motions, name, out, **options):
         editor.edit(picture, direction, by, out)
 
 
+@main.command("sync-check")
+@click.argument("videos", nargs=-1, required=True, metavar="VIDEO...", type=click.Path())
+@click.option("--run", "run_folder", type=click.Path(), help="A run that trained an expert: recipe sync-expert-small, sync-expert or wav2lip.")
+@click.option("--weights", type=click.Path(), help="A public expert, such as lipsync_expert.pth.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+@click.option("--plot", "png", metavar="PNG", type=click.Path(dir_okay=False), help="Draw the score over offset and over time.")
+@click.option("--fix", metavar="OUT", type=click.Path(), help="Write the video with its sound moved into place; of several, a folder.")
+@click.option("--detector", type=PluginName("detector"), default="dlib-hog", show_default=True, help="What finds the faces.")
+@_device
+def sync_check(videos, run_folder, as_json, **options):
+    """Say whether picture and sound agree, and by how much the sound is early or late."""
+    from .synccheck import sync_check as check
+
+    note = (lambda line: click.echo(line, err=True))
+    results, failures = check(videos, run=run_folder, say=(lambda line: None) if as_json else click.echo, note=note, **options)
+    if as_json:
+        click.echo(json.dumps(results, indent=2))
+    for failure in failures:
+        click.echo(failure, err=True)
+    if failures:
+        raise click.ClickException(f"{len(failures)} of {len(videos)} videos failed.")
+
+
 @main.command()
 @click.option("--out", type=click.Path(file_okay=False), default="fctfg-demo", show_default=True, help="The folder to write to.")
 def demo(out):

@@ -25,6 +25,7 @@ OPTIONS = {  # the command line does not grow by accident
     "list-plugins": {"kind", "check", "pairs", "markdown", "as_json"},
     "prepare": {"raw", "out", "crop", "size", "detector", "shard", "workers", "vocals", "min_seconds", "max_seconds", "min_face"},
     "show": {"kind", "name"},
+    "sync-check": {"videos", "run_folder", "weights", "as_json", "png", "fix", "detector", "device"},
     "train": {"recipe", "visual_encoder", "audio_encoder", "fusion", "decoder", "losses", "settings", "data", "out", "resume",
               "start_from", "device", "precision", "workers", "dry_run"},
 }

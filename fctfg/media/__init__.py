@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from .container import VideoInfo, probe_video
 from .picture import is_picture, read_picture
+from .shifting import shift_sound
 from .sound import read_sound, write_wave
 from .video import VideoFrames, read_video
 from .writer import VideoWriter
 
 __all__ = ["VideoFrames", "VideoInfo", "VideoWriter", "is_picture", "probe_video", "read_picture", "read_sound",
-           "read_video", "write_wave"]
+           "read_video", "shift_sound", "write_wave"]

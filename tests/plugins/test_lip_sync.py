@@ -1,0 +1,91 @@
+"""The small expert: what it sees, how it finds what is out of step, and that it learns."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from fctfg import registry
+from fctfg.data.noise import random_clip
+from fctfg.errors import BadData, BadRecipe
+from fctfg.interfaces import Output
+from fctfg_plugins.lip_sync.alignment import aligned, nearby
+from fctfg_plugins.lip_sync.mouths import POINTS, mirrored, mouth_pictures, mouth_shapes
+
+SMALL = {"width": 8}
+
+
+def moved(landmarks, angle=0.0, scale=1.0, shift=(0.0, 0.0)):
+    turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    return scale * landmarks @ turn.T + torch.tensor(shift)
+
+
+def test_a_shape_is_the_same_however_the_head_is_held():
+    landmarks = random_clip(16).landmarks
+    torch.testing.assert_close(mouth_shapes(moved(landmarks, 0.4, 0.7, (0.1, -0.2))), mouth_shapes(landmarks), rtol=0, atol=1e-4)
+    opened = landmarks.clone()
+    opened[:, :, 57] += 0.05
+    assert (mouth_shapes(opened) - mouth_shapes(landmarks)).abs().max() > 0.1
+
+
+def test_a_mirrored_face_has_the_mirrored_shape():
+    landmarks = random_clip(16).landmarks
+    order = list(range(16, -1, -1)) + list(range(26, 16, -1)) + [27, 28, 29, 30, 35, 34, 33, 32, 31]
+    order += [45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60,
+              67, 66, 65]
+    reflected = landmarks[:, :, order] * torch.tensor([-1, 1])
+    torch.testing.assert_close(mouth_shapes(reflected), mirrored(mouth_shapes(landmarks)), rtol=0, atol=1e-4)
+    assert len(POINTS) == 25
+
+
+def test_a_picture_shows_the_same_of_a_face_that_is_turned():
+    """A smooth picture over a face, and the same face turned, with the picture turned along."""
+    def painted(where):
+        x, y = where.unbind(-1)
+        return (torch.sin(5 * x) * torch.cos(4 * y + 1)).expand(3, -1, -1)
+
+    size, angle, scale, shift = 128, 0.3, 0.8, (0.05, -0.1)
+    landmarks = 0.5 * random_clip(16).landmarks[:1, :2]
+    y, x = torch.meshgrid(*[(2 * torch.arange(size) + 1) / size - 1] * 2, indexing="ij")
+    here = torch.stack([x, y], -1)
+    upright = painted(here)[None, None].expand(1, 2, -1, -1, -1)
+    there = moved(here - torch.tensor(shift), -angle, 1 / scale)
+    turned = painted(there)[None, None].expand(1, 2, -1, -1, -1)
+    one, two = mouth_pictures(upright, landmarks), mouth_pictures(turned, moved(landmarks, angle, scale, shift))
+    assert one.shape == (1, 2, 20, 32)
+    torch.testing.assert_close(one, two, rtol=0, atol=0.02)
+    assert one.square().mean() == pytest.approx(1, abs=1e-3) and one.mean((-1, -2)).abs().max() < 1e-5
+
+
+def test_nearby_sounds_are_those_of_the_frames_around_the_latest_first():
+    sounds = torch.arange(9.0)[None, :, None]  # sound k is heard with frame k - 2
+    near = nearby(sounds, frames=5)
+    assert near.shape == (1, 5, 5, 1) and near[0, 0, :, 0].tolist() == [4, 3, 2, 1, 0] and near[0, 4, :, 0].tolist() == [8, 7, 6, 5, 4]
+
+
+def test_aligned_is_the_sum_over_what_the_offset_may_be():
+    scores = torch.randn(2, 7, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 2
+    loss, offsets = aligned(scores, slack=1.5, overlap=3.0)
+    for clip in range(2):
+        prior = [math.exp(-0.5 * ((j - 2) / 1.5) ** 2) for j in range(5)]
+        joint = []
+        for j in range(5):
+            likely = 1.0
+            for t in range(7):
+                row = [math.exp(v) for v in scores[clip, t].tolist()]
+                likely *= row[j] / sum(row)
+            joint.append(prior[j] / sum(prior) * likely ** (1 / 3))
+        assert float(loss[clip]) == pytest.approx(-math.log(sum(joint)) * 3 / 7, abs=1e-9)
+        np.testing.assert_allclose(offsets[clip].numpy(), np.array(joint) / sum(joint), atol=1e-9)
+
+
+def test_without_slack_every_clip_is_taken_to_be_in_step():
+    scores = torch.randn(2, 7, 5)
+    loss, offsets = aligned(scores, slack=0, overlap=3.0)
+    middle = torch.full((2, 7), 2)
+    torch.testing.assert_close(loss.mean(), F.cross_entropy(scores.transpose(1, 2), middle))
+    assert offsets.tolist() == [[0, 0, 1, 0, 0]] * 2
