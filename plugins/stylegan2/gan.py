@@ -25,9 +25,10 @@ class StyleGAN2GANLoss(Critic):
 
     Args:
         size, channel_multiplier, channel_max: of the network, as of decoder `stylegan2`.
-        r1: gamma of R1; 0 for none.
-        augment: alter what the critic sees, real and drawn, as often as needed for D(real) > 0 in `ada_target` of
-            (1 + share) / 2 of the pictures; for data of some thousand pictures and less. See `Augmentation`.
+        r1: gamma of R1; 0 for none. Small pictures and batches want less than the 10 of 1024 px: NVIDIA's rule is
+            0.0002 size^2 / batch.
+        augment: alter what the critic sees, real and drawn, as often as it takes to keep the mean sign of the logits of
+            real pictures at `ada_target`; for data of some thousand pictures and less. See `Augmentation`.
     """
 
     paper = PAPER

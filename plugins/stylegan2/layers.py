@@ -59,7 +59,7 @@ class EqualLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         gain = GAIN if self.activated else 1.0
         with full_precision(x):
-            y = F.linear(x.float() * (self.scale * gain), self.weight, self.bias * (self.lr * gain))
+            y = F.linear(x.to(self.weight.dtype) * (self.scale * gain), self.weight, self.bias * (self.lr * gain))
         return F.leaky_relu(y, SLOPE) if self.activated else y
 
 
@@ -111,11 +111,14 @@ class ModulatedConv(nn.Module):
         `codes` (B, T, D); `delta` (B, O, I, k, k), or what broadcasts to it, offsets the weight of each clip.
         """
         style = self.modulation(codes) * self.scale  # (B, T, I)
-        # A weight of a clip is made once and serves all of its frames.
-        weight = self.weight if delta is None else self.weight * (1 + delta)
         x = x * over_picture(style.flatten(0, 1)).to(x.dtype)
-        x = self._convolve(x, weight) if delta is None else torch.cat(
-            [self._convolve(clip, own) for clip, own in zip(x.unflatten(0, codes.shape[:2]), weight)])
+        if delta is None:
+            weight = self.weight
+            x = self._convolve(x, weight)
+        else:  # a clip's weight is made once and serves all of its frames
+            weight = (self.weight * (1 + delta)).expand(len(codes), *self.weight.shape)
+            clips = zip(x.unflatten(0, codes.shape[:2]), weight)
+            x = torch.cat([self._convolve(frames, own) for frames, own in clips])
         return x, self._demodulation(weight, style) if self.demodulated else None
 
     def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
@@ -125,7 +128,7 @@ class ModulatedConv(nn.Module):
 
     def _demodulation(self, weight: Tensor, style: Tensor) -> Tensor:
         with full_precision(style):
-            power = weight.float().square().sum((-1, -2))  # (O, I), or (B, O, I)
+            power = weight.square().sum((-1, -2))  # (O, I), or (B, O, I)
             return torch.rsqrt(style.square() @ power.mT + 1e-8).flatten(0, 1)
 
     # Public files have an axis of 1 in front of the weight. Here it would keep the weight from being laid out channels-last.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fctfg.errors import BadRecipe
 
-PAPER = ("Karras et al., Analyzing and Improving the Image Quality of StyleGAN, 2020, arXiv:1912.04958")
+PAPER = "Karras et al., Analyzing and Improving the Image Quality of StyleGAN, 2020, arXiv:1912.04958"
 LICENCE = ("code MIT; public weights by NVIDIA are for non-commercial use (NVIDIA Source Code Licence), others as their "
            "authors say")
 SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)

@@ -34,10 +34,10 @@ def random_codes(decoder: StyleGAN2Decoder, clips: int = 2, frames: int = 3, see
 
 
 def random_deltas(decoder: StyleGAN2Decoder, clips: int = 2) -> tuple[Tensor | None, ...]:
-    """A whole offset, one for each pair of channels, none, and so on."""
+    """A whole offset, one for each pair of channels, one for all clips, none, and so on."""
     draw = torch.Generator().manual_seed(2)
-    return tuple(None if index % 3 == 2 else
-                 0.3 * torch.randn(clips, *shape[:2], *(shape.kernel,) * 2 if index % 3 else (1, 1), generator=draw)
+    shapes = [lambda o, i, k: (clips, o, i, k, k), lambda o, i, k: (clips, o, i, 1, 1), lambda o, i, k: (1, o, i, k, k)]
+    return tuple(None if index % 4 == 3 else 0.3 * torch.randn(shapes[index % 4](*shape), generator=draw)
                  for index, shape in enumerate(decoder.deltas))
 
 
@@ -126,7 +126,7 @@ class TestDecoder:
             changed = copy.deepcopy(decoder)
             for layer, delta in zip(changed._layers(), deltas):
                 if delta is not None:
-                    layer.conv.weight *= 1 + delta[clip]
+                    layer.conv.weight *= 1 + delta[clip % len(delta)]
             torch.testing.assert_close(together[clip], changed(Latent(codes[clip][None]))[0], rtol=1e-4, atol=1e-4)
 
     def test_offsets_get_gradients(self):
