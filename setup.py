@@ -50,7 +50,7 @@ setup(
     extras_require={
         **EXTRAS,
         "all": sorted({requirement for extra in EXTRAS.values() for requirement in extra}),
-        "test": ["pytest>=8", "pytest-benchmark>=4", *EXTRAS["keras"]],
+        "test": ["pytest>=8", "pytest-xdist>=3.6", *EXTRAS["keras"]],
     },
     entry_points={
         "console_scripts": ["fctfg = fctfg.cli:main"],
