@@ -249,6 +249,14 @@ class TestSyncNetLoss:
         losses = [loss.train_critic(drawn, clip)["critic"] for _ in range(12)]
         assert losses[-1] < 0.85 * losses[0]
 
+    def test_it_learns_in_bf16(self):
+        loss, clip = self.build(), random_clip(56)
+        precise = self.build().train_critic(Output(clip.frames), clip)["critic"]
+        with torch.autocast("cpu", torch.bfloat16):
+            coarse = loss.train_critic(Output(clip.frames), clip)["critic"]
+        assert coarse == pytest.approx(float(precise), rel=0.05)
+        assert all(weight.isfinite().all() for weight in loss.network.parameters())
+
     def test_it_measures_itself_on_the_real_frames(self):
         loss = self.build()
         clip = random_clip(56)
