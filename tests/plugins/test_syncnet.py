@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import re
 import textwrap
 from pathlib import Path
 
@@ -299,8 +300,7 @@ class TestPublicFile:
 
     def test_it_fills_an_audio_encoder_as_the_readme_says(self, recipe, tmp_path):
         readme = (Path(__file__).parents[2] / "plugins" / "syncnet" / "README.md").read_text(encoding="utf-8")
-        said = yaml.safe_load(textwrap.dedent("    public_files:" + readme.split("    public_files:")[1].split("\n- ")[0]
-                                              .split("\n**")[0]))
+        said = yaml.safe_load(textwrap.dedent(re.search(r"    public_files:\n(?:      .*\n)+", readme)[0]))
         recipe = recipe.with_part("audio_encoder", "syncnet").with_setting("audio_encoder.options.scale",
                                                                            str(SMALL["scale"]))
         recipe = Recipe.from_dict({**recipe.to_dict(), **said, "name": "mine"})
