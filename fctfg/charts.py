@@ -27,8 +27,10 @@ class Panel:
     """Name -> where (across, up) its points lie; a point that is NaN interrupts it."""
     values: np.ndarray | None = None
     """(rows, columns) from -1 to 1, the first row lowest; NaN is left blank."""
-    extent: tuple[float, float, float, float] | None = None
-    """From left to right and from bottom to top, where the lines alone do not say."""
+    width: tuple[float, float] | None = None
+    """What the horizontal scale goes from and to; wide enough for the lines where it is not said."""
+    height: tuple[float, float] | None = None
+    """The same of the upright one."""
     marks: Mapping[float, str] = field(default_factory=dict)
     """Upright lines, with a word on each."""
 
@@ -48,7 +50,7 @@ def _draw(panel: Panel, width: int, height: int) -> Image.Image:
     pen = ImageDraw.Draw(picture)
     font, small = (ImageFont.load_default(size * SHARPER) for size in (14, 12))
     left, top, right, bottom = SHARPER * LEFT, SHARPER * TOP, width - SHARPER * RIGHT, height - SHARPER * BOTTOM
-    first, last, low, high = panel.extent or _extent(panel)
+    (first, last), (low, high) = panel.width or _reach(panel, 0), panel.height or _reach(panel, 1)
 
     def place(x: float, y: float) -> tuple[float, float]:
         return left + (x - first) / (last - first) * (right - left), bottom - (y - low) / (high - low) * (bottom - top)
@@ -94,16 +96,13 @@ def ticks(low: float, high: float, about: int = 6) -> list[float]:
     return [float(round(number * step, 10)) for number in range(int(np.ceil(low / step - 1e-9)), int(np.floor(high / step + 1e-9)) + 1)]
 
 
-def _extent(panel: Panel) -> tuple[float, float, float, float]:
-    """Wide enough for every point, with a little room above and below."""
-    sides = []
-    for axis in (0, 1):
-        values = np.concatenate([np.asarray(line[axis], float) for line in panel.lines.values()] or [np.array([0.0, 1.0])])
-        values = values[np.isfinite(values)] if np.isfinite(values).any() else np.array([0.0, 1.0])
-        low, high = float(values.min()), float(values.max())
-        room = axis * 0.05 * (high - low) or (0.5 if low == high else 0)
-        sides += [low - room, high + room]
-    return tuple(sides)
+def _reach(panel: Panel, axis: int) -> tuple[float, float]:
+    """From the least to the greatest of the lines' points, with a little room above and below."""
+    values = np.concatenate([np.asarray(line[axis], float) for line in panel.lines.values()] or [np.array([0.0, 1.0])])
+    values = values[np.isfinite(values)] if np.isfinite(values).any() else np.array([0.0, 1.0])
+    low, high = float(values.min()), float(values.max())
+    room = 0.5 if low == high else axis * 0.05 * (high - low)
+    return low - room, high + room
 
 
 def _unbroken(across: Sequence[float], up: Sequence[float]) -> list[list[tuple[float, float]]]:

@@ -1,4 +1,4 @@
-"""What a training run says while it goes: a progress bar, metrics.jsonl, TensorBoard, sample strips."""
+"""What a training run says while it goes: a progress bar, metrics.jsonl, curves, TensorBoard, sample strips."""
 
 from __future__ import annotations
 
@@ -82,6 +82,7 @@ class Reporter:
         if not self.active:
             return
         self._record(step, scalars)
+        draw_curves(self.run)
         self.say(f"{self.stage} {self.done + (self.done == 0)}/{self.steps}  held out: "
                  + "  ".join(f"{name.removeprefix('eval/')} {value:.4g}" for name, value in scalars.items()))
 
@@ -118,6 +119,35 @@ class Reporter:
         self.run.append_metrics({"step": step, "stage": self.stage, **scalars})
         for name, value in scalars.items():
             self.board.add_scalar(f"{self.stage}/{name}", value, step)
+
+
+def draw_curves(run: Run) -> None:
+    """Draw what was measured on held-out clips over the steps, beside the same of the training clips, as curves.png."""
+    from .charts import Panel, draw
+
+    curves: dict[str, tuple[list, list]] = {}
+    for line in run.metrics():
+        for name, value in line.items():
+            if name not in ("step", "stage"):
+                across, up = curves.setdefault(name, ([], []))
+                across.append(line["step"])
+                up.append(value)
+    last = max(across[-1] for across, _ in curves.values())
+    panels = []
+    for name in sorted(name for name in curves if name.startswith("eval/")):
+        own = name.removeprefix("eval/")
+        training = {"training": _thinned(*curves[own])} if own in curves else {}
+        panels.append(Panel(own, "steps", {"held out": curves[name], **training}, width=(0, last)))
+    with replacing(run.path / "curves.png") as temporary:
+        draw(panels, min(3, len(panels))).save(temporary, format="PNG")
+
+
+def _thinned(across: list, up: list, most: int = 400) -> tuple[list, list]:
+    """So many points at most, each the mean of its neighbours."""
+    width = -(-len(across) // most)
+    starts = range(0, len(across), width)
+    return ([float(np.mean(across[start:start + width])) for start in starts],
+            [float(np.mean(up[start:start + width])) for start in starts])
 
 
 def sample_strip(clip: Clip, output: Output) -> np.ndarray:

@@ -6,6 +6,7 @@
       losses.safetensors        the critics' networks, such as the sync expert
       checkpoints/step-*.pt     everything a killed run needs to go on, newest last
       metrics.jsonl             one line per report
+      curves.png                what held-out clips gave, over the steps
       samples/*.png             strips of held-out clips
       events.out.tfevents.*     the same for TensorBoard
 """

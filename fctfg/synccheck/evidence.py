@@ -12,6 +12,9 @@ NEAR = 1
 """Frames by which picture and sound may be apart and still agree: 40 ms, which nobody sees."""
 LEAST = 5
 """Windows that an offset must have been tried in to count."""
+SHARED = 2.0
+"""Windows' lengths within which they count as one: they share frames, and beyond these speech goes on as it was. Measured on
+held-out speakers, where with this much the confidence is about right."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +65,17 @@ class Verdict:
                             "agreement_at_offset": rounded(self.probability(self.offset))}}
 
 
-def weigh(log_odds: np.ndarray, times: np.ndarray, overlap: float) -> Verdict:
-    """The verdict on the windows' `log_odds` (W, 2 R + 1), NaN where nothing could be heard.
+def weigh(log_odds: np.ndarray, times: np.ndarray, window: int) -> Verdict:
+    """The verdict on the `log_odds` (W, 2 R + 1) of windows of so many frames, NaN where nothing could be heard.
 
     Either no offset fits, or one of them does; both are as likely before anything was seen, and the offsets among each
-    other. Each window's log odds are evidence for its offset, independent but for the `overlap`: so many neighbours look
-    at the same frames and count as one.
+    other. The windows' log odds are evidence for each offset.
     """
     tried = np.isfinite(log_odds)
     counts = tried.sum(0)
     enough = counts >= min(LEAST, len(log_odds))
     scores = np.where(enough, np.where(tried, log_odds, 0).sum(0) / np.maximum(counts, 1), np.nan)
-    evidence = np.where(enough, scores * len(log_odds) / overlap, -np.inf)
+    evidence = np.where(enough, scores * len(log_odds) / (SHARED * window), -np.inf)
     # The last is that of no offset: with even odds on each side, the offsets share theirs.
     logs = np.append(evidence - np.log(max(enough.sum(), 1)), 0.0)
     probabilities = np.exp(logs - np.logaddexp.reduce(logs))

@@ -42,8 +42,8 @@ def _panels(name: str, verdict: Verdict) -> list[Panel]:
     return [
         Panel(f"{Path(name).name}: {describe(verdict)}", scale, {"": (offsets, verdict.scores)}, marks=marks),
         Panel("offset over time, a second's mean", "seconds", values=smooth.T / most,
-              extent=(times[0], end, -reach - 0.5, reach + 0.5)),
-        Panel("probability", "seconds", lines, extent=(times[0], end, 0.0, 1.0))]
+              width=(times[0], end), height=(-reach - 0.5, reach + 0.5)),
+        Panel("probability", "seconds", lines, width=(times[0], end), height=(0.0, 1.0))]
 
 
 def _even(verdict: Verdict) -> tuple[np.ndarray, np.ndarray]:

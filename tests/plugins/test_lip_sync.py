@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from fctfg import registry
+from fctfg.audio import log_mel, mel_windows
 from fctfg.data.noise import random_clip
 from fctfg.errors import BadData, BadRecipe
 from fctfg.interfaces import Output
@@ -89,3 +90,82 @@ def test_without_slack_every_clip_is_taken_to_be_in_step():
     middle = torch.full((2, 7), 2)
     torch.testing.assert_close(loss.mean(), F.cross_entropy(scores.transpose(1, 2), middle))
     assert offsets.tolist() == [[0, 0, 1, 0, 0]] * 2
+
+
+def speaking(clips: int, frames: int, offsets: list[int], seed: int, margin: float = 0.95):
+    """Faces whose lower lips follow a curve, and noise as loud as that curve is, so many frames early."""
+    draw = torch.Generator().manual_seed(seed)
+    clip = random_clip(24, frames, margin, seed, clips)
+    around = round(margin * 25)
+    steps = torch.randn(clips, 1, frames + 2 * around, generator=draw)
+    curve = F.avg_pool1d(steps, 3, 1, 1, count_include_pad=False)[:, 0].sigmoid()
+    opening = curve[:, around:around + frames]
+    landmarks = clip.landmarks[:, :1].expand(-1, frames, -1, -1).clone()
+    landmarks[..., 55:60, 1] += 0.3 * opening[..., None]
+    landmarks[..., 65:68, 1] += 0.3 * opening[..., None]
+    moved = torch.stack([row.roll(-offset) for row, offset in zip(curve, offsets)])
+    loud = F.interpolate(moved[:, None], scale_factor=640, mode="linear")[:, 0]
+    start = around * 640 - round(margin * 16000)
+    clip.wave = (loud ** 3 * torch.randn(loud.shape, generator=draw) * 0.5)[:, start:start + clip.wave.shape[1]].clamp(-1, 1)
+    clip.landmarks, clip.other_wave = landmarks, None
+    return clip
+
+
+def test_it_learns_from_clips_that_are_out_of_step_and_says_by_how_much():
+    torch.manual_seed(0)
+    loss = registry.build("loss", "mouth-sync", width=16, reach=6, slack=2.0, ema=0.8, lr=1e-2, dropout=0.0)
+    rng = np.random.default_rng(0)
+    for step in range(30):
+        clip = speaking(6, 24, rng.integers(-2, 3, 6).tolist(), seed=step)
+        loss.train_critic(Output(clip.frames), clip)
+    truth = [3, 0, -2, 1]
+    clip = speaking(4, 50, truth, seed=1000)
+    found = loss.log_odds(clip, 6).mean(1).argmax(-1) - 6
+    assert (found - torch.tensor(truth)).abs().max() <= 1
+    measured = loss.measure(Output(clip.frames), speaking(4, 50, [0] * 4, seed=1001))
+    assert measured["ranking"] > 0.6 and measured["found"] == 1 and measured["pairs"] < 0.69
+
+
+def test_the_running_average_judges_once_there_is_one():
+    torch.manual_seed(0)
+    loss = registry.build("loss", "mouth-sync", **SMALL, ema=0.9)
+    assert loss.judge is loss.network
+    clip = random_clip(24, 20)
+    loss.train_critic(Output(clip.frames), clip)
+    assert loss.judge is loss.average.module and not loss.judge.training
+    plain = registry.build("loss", "mouth-sync", **SMALL, ema=0)
+    plain.train_critic(Output(clip.frames), clip)
+    assert plain.judge is plain.network
+
+
+def test_what_does_not_do_is_refused():
+    with pytest.raises(BadRecipe, match="give a reach of 6 frames or more"):
+        registry.build("loss", "mouth-sync", reach=3)
+    loss, clip = registry.build("loss", "mouth-sync", **SMALL), random_clip(24)
+    clip.landmarks = None
+    with pytest.raises(BadData, match="carry no landmarks"):
+        loss(Output(clip.frames), clip)
+
+
+def test_the_original_heard_another_moment_and_so_could_not_learn():
+    """Lip-Sync (fantasy-fish/Lip-Sync) keeps Wav2Lip's hop of 200 samples and its 80 columns a second, but reads its sound
+    at 48 kHz, where those are 240: its window for 6 s is what was heard at 2 s, and 67 ms of it instead of 200."""
+    rate, frame_rate, seconds = 48_000, 25, 9
+    draw = torch.Generator().manual_seed(0)
+    curve = torch.rand(1, 1, seconds * frame_rate, generator=draw)  # how loud, and how far the mouth is open
+    curve[..., 50] = 3.0  # a shout at 2 s
+    loud = F.interpolate(curve, scale_factor=rate // frame_rate)[0]
+    wave = loud * torch.randn(loud.shape, generator=draw) / 10
+    at_16k = wave[:, ::3]  # of noise, as good as resampled
+    frames = torch.arange(seconds * frame_rate - 10)
+
+    mel = log_mel(wave)[0]  # the hop counts samples, whatever their rate
+    theirs = torch.stack([mel[:, start:start + 16].mean() for start in (80 * frames / frame_rate).long().tolist()])
+    ours = mel_windows(at_16k, frames / frame_rate, 4)[0].mean((1, 2))
+    assert abs(int(ours.argmax()) - 50) <= 1 and abs(int(theirs.argmax()) - 3 * 50) <= 1
+
+    def agreement(heard):
+        without_shout = torch.cat([torch.arange(10, 45), torch.arange(60, 140), torch.arange(160, len(frames))])
+        return float(torch.corrcoef(torch.stack([heard, curve[0, 0, frames].log()])[:, without_shout])[0, 1])
+
+    assert agreement(ours) > 0.7 and abs(agreement(theirs)) < 0.2
