@@ -25,7 +25,6 @@ from .pipeline.draw import Artist, Picture
 from .pipeline.find import Finder
 from .pipeline.footage import Footage
 from .pipeline.timeline import play
-from .recipe import Recipe
 from .runs import save_tensors
 
 STEPS = 5

@@ -100,14 +100,8 @@ class Pairs:
 
     def _systems(self, decoder: str) -> list[_System]:
         """The ways to complete `decoder`: those of installed recipes, then any fusion, `add` first."""
-        recipes = []
-        for plugin in registry.plugins("recipe"):
-            try:
-                recipe = Recipe.load(plugin.path())
-            except FctfgError:
-                continue
-            if recipe.decoder.name == decoder:
-                recipes.append(_System(recipe.visual_encoder.name, recipe.fusion.name))
+        recipes = [_System(recipe.visual_encoder.name, recipe.fusion.name) for recipe in Recipe.installed()
+                   if recipe.decoder.name == decoder]
         fusions = sorted(self.plugins["fusion"], key=lambda name: (name != "add", name))
         return recipes + [_System(None, fusion) for fusion in fusions]
 

@@ -97,14 +97,8 @@ def fill(model: TalkingFace, losses: Mapping[str, nn.Module] | None, recipe: Rec
 
 
 def recipes() -> list[Recipe]:
-    """The installed recipes that name public files. One that cannot be read is passed over."""
-    found = []
-    for plugin in registry.plugins("recipe"):
-        try:
-            found.append(Recipe.load(plugin.path()))
-        except FctfgError:
-            continue
-    return [recipe for recipe in found if recipe.public_files]
+    """The installed recipes that name public files."""
+    return [recipe for recipe in Recipe.installed() if recipe.public_files]
 
 
 def recognise(weights: PublicWeights, among: Iterable[Recipe] | None = None,
