@@ -341,6 +341,32 @@ class TestSyncLoss:
         heard = self.build().hear(clip.wave, clip.times).unflatten(0, (2, 3))
         assert torch.equal(heard[:, :, 0], audio.mel_windows(clip.wave, clip.times[:3]))
 
+    def test_it_says_the_odds_of_every_mouth_with_the_sounds_around_it(self, monkeypatch):
+        loss, clip = self.build(), noise_clip(2, 8)
+        monkeypatch.setattr("fctfg_plugins.wav2lip.sync.AT_ONCE", 3)
+        odds = loss.log_odds(clip, 2)
+        assert odds.shape == (2, 4, 5)
+        mouths = loss.see(clip.frames).unflatten(0, (2, 4))
+        for window in range(4):
+            for place, early in enumerate(range(-2, 3)):
+                heard = audio.mel_windows(clip.wave, clip.times[window:window + 1] - early / 25)
+                with torch.no_grad():
+                    sound, face = loss.network.eval()(heard, mouths[:, window])
+                cosine = (sound * face).sum(1).clamp(1e-6, 1 - 1e-6)
+                torch.testing.assert_close(odds[:, window, place], torch.log(cosine / (1 - cosine)), rtol=0, atol=1e-4)
+
+    def test_a_running_average_judges_and_decay_pulls(self):
+        loss, plain, clip = self.build(ema=0.9, weight_decay=1.0, lr=0.1), self.build(lr=0.1), noise_clip(2, 6)
+        before = loss.network.audio_encoder[0].conv_block[0].weight.detach().clone()
+        for critic in (loss, plain):
+            critic.train_critic(Output(clip.frames), clip)
+        weight = loss.network.audio_encoder[0].conv_block[0].weight
+        mean = loss.judge.audio_encoder[0].conv_block[0].weight
+        torch.testing.assert_close(mean, before.lerp(weight, 0.9))  # it follows fast at first
+        torch.testing.assert_close(weight, plain.network.audio_encoder[0].conv_block[0].weight - 0.1 * before, rtol=0, atol=1e-5)
+        with pytest.raises(BadRecipe, match="loss 'sync': ema is 1.5"):
+            self.build(ema=1.5)
+
     def test_it_is_minus_the_log_cosine(self):
         loss, clip = self.build(), noise_clip(3, 6)
         loss.network.eval()
