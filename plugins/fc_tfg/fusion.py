@@ -14,13 +14,15 @@ from fctfg.interfaces import CodeShape, FaceCode, Fusion, Latent
 PAPER = ("Jang et al., That's What I Said: Fully-Controllable Talking Face Generation, 2023, arXiv:2304.03275; "
          "ACM Multimedia 2023")
 WIDTHS = ("flat", "per-code")
+SLOPE = 0.2
 
 
 class CanonicalMotionFusion(Fusion):
-    """A canonical code, the same person in the one pose that all share, plus a motion code from the driving and the sound.
+    """A canonical code, the same person in the one pose that all share, plus a motion code from driving and sound.
 
-    Jang et al., 2023, arXiv:2304.03275: a two-layer MLP maps the source's codes to the canonical code, a three-layer MLP
-    the driving frame's codes and its speech to the motion code, and a 1-D convolution over time runs over their sum.
+    Jang et al., 2023, arXiv:2304.03275: a two-layer MLP maps the source's codes to the canonical code, a three-layer
+    MLP the driving frame's codes and its speech to the motion code, and a 1-D convolution over time runs over their
+    sum.
 
     Differs: codes are offsets from the decoder's mean. The activations, and a convolution that begins as the identity
     and is grouped by code, are ours; the paper as far as it can be had says neither.
@@ -34,12 +36,14 @@ class CanonicalMotionFusion(Fusion):
     paper = PAPER
     test_codes = CodeShape(3, 8)
 
-    def __init__(self, *, codes: CodeShape, speech_width: int, width: Literal["flat", "per-code"] = "flat", kernel: int = 3):
+    def __init__(self, *, codes: CodeShape, speech_width: int, width: Literal["flat", "per-code"] = "flat",
+                 kernel: int = 3):
         super().__init__()
         if width not in WIDTHS:
             raise BadRecipe(f"fusion 'canonical-motion' has no width '{width}'; there are {' and '.join(WIDTHS)}.")
         if kernel < 1 or kernel % 2 == 0:
-            raise BadRecipe(f"fusion 'canonical-motion' takes an odd kernel, so that a frame lies in its middle; not {kernel}.")
+            raise BadRecipe("fusion 'canonical-motion' takes an odd kernel, so that a frame lies in its middle; "
+                            f"not {kernel}.")
         self.codes = CodeShape(*codes)
         coder = FlatCoder if width == "flat" else SharedCoder
         self.canonical_encoder = coder(self.codes, 0, layers=2)
@@ -63,7 +67,7 @@ class FlatCoder(nn.Module):
         super().__init__()
         wide = codes.count * codes.width
         self.codes = codes
-        self.layers = nn.ModuleList([nn.Linear(wide + speech_width, wide), *(nn.Linear(wide, wide) for _ in range(layers - 1))])
+        self.layers = mlp(wide + speech_width, wide, layers)
 
     def forward(self, codes: Tensor, speech: Tensor | None = None) -> Tensor:
         x = codes.flatten(2)
@@ -77,8 +81,7 @@ class SharedCoder(nn.Module):
     def __init__(self, codes: CodeShape, speech_width: int, layers: int):
         super().__init__()
         self.which = nn.Parameter(torch.randn(codes) / codes.width**0.5)
-        self.layers = nn.ModuleList([nn.Linear(2 * codes.width + speech_width, codes.width),
-                                     *(nn.Linear(codes.width, codes.width) for _ in range(layers - 1))])
+        self.layers = mlp(2 * codes.width + speech_width, codes.width, layers)
 
     def forward(self, codes: Tensor, speech: Tensor | None = None) -> Tensor:
         x = [codes, self.which.to(codes.dtype).expand(codes.shape)]
@@ -87,22 +90,35 @@ class SharedCoder(nn.Module):
         return through(self.layers, torch.cat(x, -1))
 
 
+def mlp(inputs: int, width: int, layers: int) -> nn.ModuleList:
+    """Linear layers that begin by keeping the scale of what goes through them.
+
+    PyTorch's own beginning makes the differences between codes several times smaller, and the decoder, whose codes are
+    about 1, would learn from them as much more slowly.
+    """
+    made = nn.ModuleList([nn.Linear(inputs, width), *(nn.Linear(width, width) for _ in range(layers - 1))])
+    for layer in made:
+        nn.init.kaiming_normal_(layer.weight, SLOPE, nonlinearity="leaky_relu")
+        nn.init.zeros_(layer.bias)
+    return made
+
+
 def through(layers: nn.ModuleList, x: Tensor) -> Tensor:
     """`x` through linear layers, leaky ReLUs between them and none after the last: codes have either sign."""
     for layer in layers[:-1]:
-        x = F.leaky_relu(layer(x), 0.2)
+        x = F.leaky_relu(layer(x), SLOPE)
     return layers[-1](x)
 
 
 class TemporalFusion(nn.Module):
-    """One convolution over the frames of each code: (B, T, N, D) -> (B, T, N, D). The first and last frame are repeated."""
+    """One convolution over the frames of each code: (B, T, N, D) -> (B, T, N, D). End frames are repeated."""
 
     def __init__(self, codes: CodeShape, kernel: int, shared: bool):
         super().__init__()
         self.codes, self.shared = codes, shared
         groups = 1 if shared else codes.count
-        self.conv = nn.Conv1d(groups * codes.width, groups * codes.width, kernel, padding=kernel // 2, padding_mode="replicate",
-                              groups=groups)
+        channels = groups * codes.width
+        self.conv = nn.Conv1d(channels, channels, kernel, padding=kernel // 2, padding_mode="replicate", groups=groups)
         with torch.no_grad():
             nn.init.dirac_(self.conv.weight, groups)
             self.conv.bias.zero_()
