@@ -63,8 +63,8 @@ def sync_check(videos: Sequence[str], *, run: str | None = None, weights: str | 
 
 def summary(verdict: Verdict, seconds: float) -> str:
     """One line: how sure it is that picture and sound agree, the best offset, and how sure it is of that."""
-    return (f"agree {verdict.agreement:4.0%}   {describe(verdict)} ({1000 * verdict.seconds:+.0f} ms), confidence "
-            f"{verdict.confidence:.0%}   {seconds:.1f} s judged")
+    best = "" if verdict.unrelated > 0.5 else f" ({1000 * verdict.seconds:+.0f} ms), confidence {verdict.confidence:.0%}"
+    return f"agree {verdict.agreement:4.0%}   {describe(verdict)}{best}   {seconds:.1f} s judged"
 
 
 def _fix(video: str, verdict: Verdict, out: Path) -> Path:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor, nn
 
@@ -14,11 +15,13 @@ from ..interfaces import Clip
 from ..recipe import Recipe
 from ..runs import Run
 
+if TYPE_CHECKING:
+    from ..checkpoints import Match, PublicWeights
+
 HOW_TO_GET_ONE = ("train one, which takes minutes on a CPU (fctfg train --recipe sync-expert-small --data PREPARED), and "
                   "give --run RUN; or give --weights lipsync_expert.pth")
 
 
-@runtime_checkable
 class SyncJudge(Protocol):
     """What a loss offers to be asked about lip sync."""
 
@@ -26,6 +29,8 @@ class SyncJudge(Protocol):
     """Seconds of sound it hears before and after the moment a frame begins, the sound in step."""
     window: int
     """Frames that one look takes."""
+    sees: tuple[str, int] | None
+    """The crop profile and size, in pixels, that it knows; None for those of its recipe."""
 
     def log_odds(self, clip: Clip, reach: int) -> Tensor:
         """Of mouth and sound being of one moment, where as many are as are not: (B, W, 2 reach + 1).
@@ -63,7 +68,7 @@ def _of_run(run: Run) -> tuple[SyncJudge, Recipe]:
         raise BadRun(f"{run.path} has saved no expert yet: it was stopped before its first checkpoint. "
                      f"Go on with: fctfg train --resume {run.path}")
     name = names[0]
-    judge = _build(recipe, name)
+    recipe, judge = _build(recipe, name)
     prefix = f"{name}."
     tensors = {key.removeprefix(prefix): value for key, value in load_file(file).items() if key.startswith(prefix)}
     wanted = {key for key, value in judge.state_dict().items() if isinstance(value, Tensor)}
@@ -74,24 +79,41 @@ def _of_run(run: Run) -> tuple[SyncJudge, Recipe]:
 
 
 def _of_file(path: str, say: Callable[[str], None]) -> tuple[SyncJudge, Recipe]:
-    from ..checkpoints import fill, read_weights, recognise
+    from ..checkpoints import fill, read_weights
 
     if Path(path).is_dir():
         raise BadWeights(f"{path} is a folder; pass a run folder with --run.")
-    match = recognise(read_weights(path))
-    names = [name for name in match.losses if _can_judge(match.recipe.losses[name].name)]
-    if not names:
+    match = _recognised(read_weights(path))
+    name = next((name for name in match.losses if _can_judge(match.recipe.losses[name].name)), None)
+    if name is None:
         raise BadWeights(f"{path} is {match}, and no expert of lip sync; {HOW_TO_GET_ONE}.")
-    judge = _build(match.recipe, names[0])
-    say(fill(nn.Module(), {names[0]: judge}, match.recipe, path))
-    return judge, match.recipe
+    recipe, judge = _build(match.recipe, name)
+    say(fill(nn.Module(), {name: judge}, match.recipe, path))
+    return judge, recipe
+
+
+def _recognised(weights: PublicWeights) -> Match:
+    """What a file is: of the recipes with an expert that it fills, the one with the fewest losses, which is made for it."""
+    from ..checkpoints import recognise
+
+    for recipe in sorted(Recipe.installed(), key=lambda recipe: len(recipe.losses)):
+        if recipe.public_files and any(_can_judge(part.name) for part in recipe.losses.values()):
+            with suppress(BadWeights):
+                match = recognise(weights, [recipe])
+                if match.losses:
+                    return match
+    return recognise(weights)
 
 
 def _can_judge(plugin: str) -> bool:
     return hasattr(registry.find("loss", plugin).load(), "log_odds")
 
 
-def _build(recipe: Recipe, name: str) -> SyncJudge:
+def _build(recipe: Recipe, name: str) -> tuple[Recipe, SyncJudge]:
+    """The loss of that name, and the recipe with the pictures that it knows: here they are cut as it likes."""
     part = recipe.losses[name]
-    given = {key: getattr(recipe, key) for key in registry.find("loss", part.name).load().built_with}
-    return registry.build("loss", part.name, **given, **part.options).requires_grad_(False).eval()
+    kind = registry.find("loss", part.name).load()
+    if kind.sees:
+        recipe = recipe.model_copy(update=dict(zip(("crop", "size"), kind.sees)))
+    given = {key: getattr(recipe, key) for key in kind.built_with}
+    return recipe, registry.build("loss", part.name, **given, **part.options).requires_grad_(False).eval()

@@ -66,6 +66,8 @@ def _even(verdict: Verdict) -> tuple[np.ndarray, np.ndarray]:
 
 def describe(verdict: Verdict) -> str:
     """In a few words: `sound 3 frames early`."""
+    if verdict.unrelated > 0.5:
+        return "no offset fits"
     if not verdict.offset:
         return "in step"
     frames = abs(verdict.offset)

@@ -45,6 +45,8 @@ class MouthSyncLoss(Critic):
 
     paper = PAPER
     context = ((15 + HEARS) / FRAME_RATE + MEL_FFT / SAMPLE_RATE, (16 + HEARS) / FRAME_RATE + MEL_FFT / SAMPLE_RATE)
+    window = SEES
+    sees = None
     test_options = {"width": 8}
 
     def __init__(self, *, lr: float = 1e-3, weight_decay: float = 0.05, reach: int = 15, slack: float = 3.0, ema: float = 0.99,
@@ -59,11 +61,6 @@ class MouthSyncLoss(Critic):
         self.network = MouthExpert(width, dropout).requires_grad_(False)
         self.average = RunningAverage(self.network, ema) if ema else None
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=lr, weight_decay=weight_decay)
-
-    @property
-    def window(self) -> int:
-        """Frames that one look takes, and neighbouring ones share."""
-        return SEES
 
     @property
     def judge(self) -> MouthExpert:

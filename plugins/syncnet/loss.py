@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -9,9 +11,10 @@ from torch.nn import functional as F
 from fctfg.audio import MFCC_CONTEXT, mfcc_windows
 from fctfg.errors import BadData, BadRecipe
 from fctfg.faces import recrop
-from fctfg.interfaces import Clip, Critic, Output
+from fctfg.interfaces import FRAME_RATE, Clip, Critic, Output
 
 from .network import LICENCE, PAPER, SIZE, WINDOW, SyncNet, shown
+from .offset import AT_ONCE
 
 CROP = "syncnet"
 """The crop profile that its pictures are cut by."""
@@ -79,6 +82,8 @@ class SyncNetLoss(Critic):
     licence = LICENCE
     built_with = frozenset({"crop"})
     context = MFCC_CONTEXT
+    window = WINDOW
+    sees = CROP, SIZE
     test_options = {"scale": 1 / 32}
 
     def __init__(self, *, crop: str = CROP, head: str = "distance", lr: float = 1e-4,
@@ -94,6 +99,23 @@ class SyncNetLoss(Critic):
         self.network.eval()
         mouths = self.watch(output.frames, clip)
         return F.softplus(-self.network.head(mouths, self.listen(clip.wave, clip))).mean()
+
+    @torch.no_grad()
+    def log_odds(self, clip: Clip, reach: int) -> Tensor:
+        """Of every five faces with the sounds that are -`reach` to `reach` frames early: (B, T - 4, 2 reach + 1)."""
+        self.network.eval()
+        windows = clip.frames.shape[1] - WINDOW + 1
+        around = torch.arange(-reach, windows + reach, device=clip.times.device) / FRAME_RATE
+        cepstra = mfcc_windows(clip.wave, clip.times[:1].double() + around).flatten(0, 1)
+        sounds = torch.cat([self.network.towers.listen(some) for some in cepstra.split(AT_ONCE)])
+        mouths = []
+        for first in range(0, windows, AT_ONCE):
+            part = slice(first, min(first + AT_ONCE, windows) + WINDOW - 1)
+            some = replace(clip, frames=clip.frames[:, part],
+                           landmarks=None if clip.landmarks is None else clip.landmarks[:, part])
+            mouths.append(self.watch(some.frames, some).unflatten(0, (len(clip.frames), -1)))
+        nearby = sounds.unflatten(0, (len(clip.frames), -1)).unfold(1, 2 * reach + 1, 1)  # (B, W, 1024, 2 reach + 1)
+        return self.network.head(torch.cat(mouths, 1)[:, :, None], nearby.transpose(-1, -2).flip(2))
 
     def critic_loss(self, output: Output, clip: Clip) -> tuple[Tensor, dict[str, Tensor]]:
         right, wrong = self._right_and_wrong(clip)

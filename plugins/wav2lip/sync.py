@@ -75,6 +75,7 @@ class SyncLoss(Critic):
     built_with = frozenset({"crop"})
     context = MEL_CONTEXT
     window = WINDOW
+    sees = CROP, SIZE
     test_options = {"scale": 1 / 16}
 
     def __init__(self, *, crop: str = CROP, lr: float = 1e-4, betas: tuple[float, float] = (0.9, 0.999),

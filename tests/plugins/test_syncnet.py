@@ -276,6 +276,21 @@ class TestSyncNetLoss:
         with pytest.raises(BadRecipe, match="a single clip; give batch: 2 or more"):
             self.build().train_critic(Output(alone.frames), alone)
 
+    def test_it_says_the_odds_of_every_mouth_with_the_sounds_around_it(self, monkeypatch):
+        monkeypatch.setattr("fctfg_plugins.syncnet.loss.AT_ONCE", 2)
+        loss, clip = self.build(crop="face"), random_clip(56, 7)
+        odds = loss.log_odds(clip, 2)
+        assert odds.shape == (2, 3, 5)
+        with torch.no_grad():
+            mouths = loss.watch(clip.frames, clip).unflatten(0, (2, 3))
+        for window in range(3):
+            for place, early in enumerate(range(-2, 3)):
+                cepstra = audio.mfcc_windows(clip.wave, clip.times[window:window + 1] - early / 25)[:, 0]
+                with torch.no_grad():
+                    expected = loss.network.head(mouths[:, window], loss.network.towers.listen(cepstra))
+                torch.testing.assert_close(odds[:, window, place], expected, rtol=0, atol=1e-4)
+
+
 
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:

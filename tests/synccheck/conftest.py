@@ -17,6 +17,7 @@ class LoudnessJudge(Loss):
 
     context = (0.1, 0.1)
     window = 2
+    sees = None
 
     def forward(self, output, clip):
         return output.frames.mean()
