@@ -65,11 +65,8 @@ def _draw(panel: Panel, width: int, height: int) -> Image.Image:
         pen.line([place(x, low), (place(x, low)[0], bottom + 4 * SHARPER)], INK, SHARPER)
         pen.text((place(x, low)[0], bottom + 6 * SHARPER), f"{x:.6g}", INK, small, "mt")
     pen.rectangle([left, top, right, bottom], outline=INK, width=SHARPER)
-    for number, (x, word) in enumerate(panel.marks.items()):
+    for x in panel.marks:
         pen.line([place(x, low), place(x, high)], INK, SHARPER)
-        side = "l" if x < (first + last) / 2 else "r"
-        pen.text((place(x, high)[0] + (5 if side == "l" else -5) * SHARPER, top + (4 + 15 * number) * SHARPER), word, INK, small,
-                 f"{side}t")
     for (name, (across, up)), colour in zip(panel.lines.items(), COLOURS * len(panel.lines)):
         for stretch in _unbroken(across, up):
             points = [place(x, min(max(y, low), high)) for x, y in stretch]
@@ -77,6 +74,10 @@ def _draw(panel: Panel, width: int, height: int) -> Image.Image:
                 pen.line(points, colour, 2 * SHARPER, "curve")
             for x, y in points if len(across) <= 40 else ():
                 pen.ellipse([x - 3 * SHARPER, y - 3 * SHARPER, x + 3 * SHARPER, y + 3 * SHARPER], colour)
+    for number, (x, word) in enumerate(panel.marks.items()):
+        side, away = ("l", 5) if x < (first + last) / 2 else ("r", -5)
+        pen.text((place(x, high)[0] + away * SHARPER, top + (5 + 15 * number) * SHARPER), word, INK, small, f"{side}t",
+                 stroke_width=SHARPER, stroke_fill=PAPER)
     pen.text((left, 10 * SHARPER), panel.title, INK, font, "lt")
     named = [name for name in panel.lines if name]
     x = right

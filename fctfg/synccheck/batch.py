@@ -9,13 +9,9 @@ from .. import media
 from ..errors import BadMedia
 from ..generating import pick_device
 from .checking import SyncChecker
-from .evidence import Verdict
+from .evidence import SURE, Verdict
 from .judges import open_judge
 from .plots import describe, plot
-
-SURE = 0.5
-"""The confidence from which on a sound is moved."""
-
 
 def sync_check(videos: Sequence[str], *, run: str | None = None, weights: str | None = None, detector: str = "dlib-hog",
                device: str = "auto", png: str | None = None, fix: str | None = None,
@@ -63,7 +59,7 @@ def sync_check(videos: Sequence[str], *, run: str | None = None, weights: str | 
 
 def summary(verdict: Verdict, seconds: float) -> str:
     """One line: how sure it is that picture and sound agree, the best offset, and how sure it is of that."""
-    best = "" if verdict.unrelated > 0.5 else f" ({1000 * verdict.seconds:+.0f} ms), confidence {verdict.confidence:.0%}"
+    best = "" if verdict.confidence < SURE else f" ({1000 * verdict.seconds:+.0f} ms), confidence {verdict.confidence:.0%}"
     return f"agree {verdict.agreement:4.0%}   {describe(verdict)}{best}   {seconds:.1f} s judged"
 
 

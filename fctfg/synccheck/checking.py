@@ -15,6 +15,7 @@ from ..errors import BadMedia
 from ..interfaces import FRAME_RATE, SAMPLE_RATE, Clip
 from ..prepare.records import PreparedFolder, Record, Settings
 from ..prepare.sources import Source
+from ..prepare.stretches import NO_FACE
 from ..prepare.video import VideoPreparer
 from ..recipe import Recipe
 from .evidence import Verdict, weigh
@@ -80,8 +81,9 @@ class SyncChecker:
         return told[-1]
 
     def _reason(self, record: Record) -> str:
-        """Of what is wrong with a video, what takes the most of it."""
-        worst = max(record.dropped, key=lambda dropped: (dropped["end"] or 0) - (dropped["start"] or 0))
+        """Of what is wrong with a video, what takes the most of it; that there is nobody only if nobody is ever seen."""
+        worst = max(record.dropped, key=lambda dropped: (dropped["reason"] != NO_FACE,
+                                                         (dropped["end"] or 0) - (dropped["start"] or 0)))
         if worst["reason"] not in REASONS:
             return f"cannot be judged: {worst.get('detail', worst['reason']).rstrip('.')}"
         return REASONS[worst["reason"]].format(detector=self.settings.detector, least=LEAST_FACE, seconds=LEAST_SECONDS)

@@ -17,6 +17,10 @@ SHARED = 2.0
 held-out speakers, where with this much the confidence is about right."""
 
 
+SURE = 0.5
+"""The confidence from which on an offset is worth naming, and a sound is moved by it."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What was found out about one video. An offset is how many frames, of 25 a second, the sound is early; below 0 it

@@ -10,7 +10,7 @@ import numpy as np
 from ..charts import Panel, draw
 from ..files import replacing
 from ..interfaces import FRAME_RATE
-from .evidence import Verdict
+from .evidence import SURE, Verdict
 
 SMOOTH = 25
 """Windows, a second of them, that are averaged to be shown over time: one alone says little."""
@@ -31,7 +31,7 @@ def plot(verdicts: Mapping[str, Verdict], path: str | Path) -> None:
 def _panels(name: str, verdict: Verdict) -> list[Panel]:
     offsets, reach = verdict.offsets, len(verdict.scores) // 2
     scale = "frames that the sound is early"
-    marks = {0.0: "as it is"} if verdict.offset == 0 else {0.0: "as it is", float(verdict.offset): "best"}
+    marks = {0.0: "as it is", 1.0 * verdict.offset: "best"} if verdict.offset else {0.0: "as it is, and best"}
     times, smooth = _even(verdict)
     end = times[-1] + 1 / FRAME_RATE
     most = max(1e-6, float(np.nanmax(np.abs(smooth))))
@@ -66,8 +66,8 @@ def _even(verdict: Verdict) -> tuple[np.ndarray, np.ndarray]:
 
 def describe(verdict: Verdict) -> str:
     """In a few words: `sound 3 frames early`."""
-    if verdict.unrelated > 0.5:
-        return "no offset fits"
+    if verdict.confidence < SURE:
+        return "no offset stands out"
     if not verdict.offset:
         return "in step"
     frames = abs(verdict.offset)
