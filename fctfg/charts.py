@@ -56,7 +56,8 @@ def _draw(panel: Panel, width: int, height: int) -> Image.Image:
         return left + (x - first) / (last - first) * (right - left), bottom - (y - low) / (high - low) * (bottom - top)
 
     if panel.values is not None:
-        picture.paste(_coloured(panel.values).resize((right - left, bottom - top), Image.Resampling.NEAREST), (left, top))
+        size = right - left, bottom - top
+        picture.paste(_coloured(panel.values).resize(size, Image.Resampling.NEAREST), (left, top))
     for y in ticks(low, high):
         if panel.values is None:
             pen.line([place(first, y), place(last, y)], FAINT, SHARPER)
@@ -94,7 +95,8 @@ def ticks(low: float, high: float, about: int = 6) -> list[float]:
     raw = (high - low) / about
     power = 10.0 ** np.floor(np.log10(raw))
     step = next(step * power for step in (1, 2, 5, 10) if step * power >= raw * 0.999)
-    return [float(round(number * step, 10)) for number in range(int(np.ceil(low / step - 1e-9)), int(np.floor(high / step + 1e-9)) + 1)]
+    first, last = int(np.ceil(low / step - 1e-9)), int(np.floor(high / step + 1e-9))
+    return [float(round(number * step, 10)) for number in range(first, last + 1)]
 
 
 def _reach(panel: Panel, axis: int) -> tuple[float, float]:

@@ -35,7 +35,10 @@ def test_panels_fill_rows_and_lines_stop_at_gaps():
     assert draw([panel] * 5, 2, 200, 120).size == (400, 360)
 
 
-@pytest.mark.parametrize("low, high, expected", [(0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]), (-15, 15, [-15, -10, -5, 0, 5, 10, 15]),
-                                                 (0.61, 0.69, [0.62, 0.64, 0.66, 0.68])])
+@pytest.mark.parametrize("low, high, expected", [
+    (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]),
+    (-15, 15, [-15, -10, -5, 0, 5, 10, 15]),
+    (0.61, 0.69, [0.62, 0.64, 0.66, 0.68]),
+])
 def test_ticks_are_round(low, high, expected):
     assert ticks(low, high) == pytest.approx(expected)

@@ -22,8 +22,8 @@ WHOLE = 1e6
 def shift_sound(path: str | os.PathLike, out: str | os.PathLike, seconds: float) -> None:
     """Write the video `path` to `out` with its sound played `seconds` later, or earlier where they are below 0.
 
-    The picture is copied as it is, bit for bit, and the sound encoded anew as AAC at its own rate and channels. It keeps
-    its length: what is moved beyond an end is cut, and silence comes in at the other. Without an error the file is whole.
+    The picture is copied as it is, bit for bit, and the sound encoded anew as AAC at its own rate and channels. It
+    keeps its length: what is moved beyond an end is cut, and silence comes in at the other.
 
     Raises:
         BadMedia: the video or its sound cannot be read, `out` cannot be written, or its kind of file cannot hold such
@@ -45,9 +45,9 @@ def shift_sound(path: str | os.PathLike, out: str | os.PathLike, seconds: float)
                 picture = container.add_stream_from_template(stream)
                 track = EncodedSound(_Shifted(sound, seconds), container)
                 container.start_encoding()
-            except (ValueError, av.FFmpegError):  # PyAV's word for a codec that the container has no place for, and FFmpeg's
-                raise BadMedia(f"{out} cannot hold the picture of {path} as it is, {stream.codec_context.name}; give a name "
-                               "that ends in .mkv.") from None
+            except (ValueError, av.FFmpegError):  # a codec that the container has no place for, by PyAV's word and FFmpeg's
+                raise BadMedia(f"{out} cannot hold the picture of {path} as it is, {stream.codec_context.name}; give a "
+                               "name that ends in .mkv.") from None
             start = round(info.start / stream.time_base)
             for packet in video.demux(stream):
                 if not packet.size:

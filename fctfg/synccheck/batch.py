@@ -16,12 +16,12 @@ from .plots import describe, plot
 def sync_check(videos: Sequence[str], *, run: str | None = None, weights: str | None = None, detector: str = "dlib-hog",
                device: str = "auto", png: str | None = None, fix: str | None = None,
                say: Callable[[str], None] = print, note: Callable[[str], None] = print) -> tuple[list[dict], list[str]]:
-    """What the expert of `run`, or of the public file `weights`, says of each of `videos`; and, in a line each, what could
-    not be done.
+    """What the expert of `run`, or of the public file `weights`, says of each of `videos`; and, in a line each, what
+    could not be done.
 
     `png` gets a plot of all of them. `fix` gets the video with its sound moved into place; of several videos it is a
-    folder, made where there is none. A sound is moved by the best offset to the millisecond, where the expert is sure of
-    it. `say` receives a line for each video, `note` what is to be known of the weights.
+    folder, made where there is none. A sound is moved by the best offset to the millisecond, where the expert is sure
+    of it. `say` receives a line for each video, `note` what is to be known of the weights.
 
     Raises:
         BadRun, BadWeights: there is no expert.
@@ -59,13 +59,14 @@ def sync_check(videos: Sequence[str], *, run: str | None = None, weights: str | 
 
 def summary(verdict: Verdict, seconds: float) -> str:
     """One line: how sure it is that picture and sound agree, the best offset, and how sure it is of that."""
-    best = "" if verdict.confidence < SURE else f" ({1000 * verdict.seconds:+.0f} ms), confidence {verdict.confidence:.0%}"
-    return f"agree {verdict.agreement:4.0%}   {describe(verdict)}{best}   {seconds:.1f} s judged"
+    best = f" ({1000 * verdict.seconds:+.0f} ms), confidence {verdict.confidence:.0%}"
+    return (f"agree {verdict.agreement:4.0%}   {describe(verdict)}{best if verdict.confidence >= SURE else ''}   "
+            f"{seconds:.1f} s judged")
 
 
 def _fix(video: str, verdict: Verdict, out: Path) -> Path:
     if verdict.confidence < SURE:
-        raise BadMedia(f"{video} was not fixed: no offset stands out (the best, {verdict.offset:+d} frames, has a confidence of "
-                       f"{verdict.confidence:.0%}).")
+        raise BadMedia(f"{video} was not fixed: no offset stands out (the best, {verdict.offset:+d} frames, has a "
+                       f"confidence of {verdict.confidence:.0%}).")
     media.shift_sound(video, out, verdict.seconds if verdict.offset else 0.0)
     return out

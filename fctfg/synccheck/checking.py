@@ -77,11 +77,12 @@ class SyncChecker:
     def _prepare(self, path: Path, folder: Path) -> Record:
         PreparedFolder(folder).claim(self.settings)
         status = path.stat()
-        told = list(VideoPreparer(folder, self.settings)(Source(path.parent, path.name, status.st_size, status.st_mtime_ns)))
-        return told[-1]
+        source = Source(path.parent, path.name, status.st_size, status.st_mtime_ns)
+        *_, record = VideoPreparer(folder, self.settings)(source)
+        return record
 
     def _reason(self, record: Record) -> str:
-        """Of what is wrong with a video, what takes the most of it; that there is nobody only if nobody is ever seen."""
+        """Of what is wrong with a video, what takes the most of it; that nobody is seen only if nobody ever is."""
         worst = max(record.dropped, key=lambda dropped: (dropped["reason"] != NO_FACE,
                                                          (dropped["end"] or 0) - (dropped["start"] or 0)))
         if worst["reason"] not in REASONS:
@@ -90,9 +91,13 @@ class SyncChecker:
 
     @torch.no_grad()
     def _judge(self, file: ClipFile, first: int, wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """When the windows of a clip begin (W,), and their log odds (W, 2 reach + 1); its first frame is the video's `first`."""
+        """When the windows of a clip begin (W,), and their log odds (W, 2 reach + 1).
+
+        The clip's first frame is number `first` of the video, `wave` all of its sound.
+        """
         frames = np.arange(file.num_frames)
-        before, after = (round((seconds * FRAME_RATE + self.reach + 1) * SAMPLE_RATE / FRAME_RATE) for seconds in self.judge.context)
+        more = (self.reach + 1) / FRAME_RATE
+        before, after = (round((seconds + more) * SAMPLE_RATE) for seconds in self.judge.context)
         start = first * SAMPLE_RATE // FRAME_RATE - before
         end = (first + len(frames)) * SAMPLE_RATE // FRAME_RATE + after
         heard = wave[max(0, start):end]
@@ -102,7 +107,7 @@ class SyncChecker:
         landmarks = file.landmarks(frames) * np.divide(2, file.size, dtype=np.float32) - 1
         shown = pictures.float() / 127.5 - 1
         clip = Clip(shown[:, :1], shown, torch.from_numpy(sound)[None].to(self.device),
-                    (before / SAMPLE_RATE + torch.arange(len(frames), dtype=torch.float64) / FRAME_RATE).to(self.device),
+                    torch.from_numpy(before / SAMPLE_RATE + frames / FRAME_RATE).to(self.device),
                     landmarks=torch.from_numpy(landmarks)[None].to(self.device))
         log_odds = self.judge.log_odds(clip, self.reach)[0].float().cpu().numpy()
         times = (first + np.arange(len(log_odds))) / FRAME_RATE

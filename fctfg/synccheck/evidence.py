@@ -13,8 +13,8 @@ NEAR = 1
 LEAST = 5
 """Windows that an offset must have been tried in to count."""
 SHARED = 2.0
-"""Windows' lengths within which they count as one: they share frames, and beyond these speech goes on as it was. Measured on
-held-out speakers, where with this much the confidence is about right."""
+"""Windows' lengths within which they count as one: they share frames, and beyond these speech goes on as it was.
+Measured on held-out speakers, of whom the confidence is about right with this much."""
 
 
 SURE = 0.5

@@ -18,8 +18,8 @@ from ..runs import Run
 if TYPE_CHECKING:
     from ..checkpoints import Match, PublicWeights
 
-HOW_TO_GET_ONE = ("train one, which takes minutes on a CPU (fctfg train --recipe sync-expert-small --data PREPARED), and "
-                  "give --run RUN; or give --weights lipsync_expert.pth")
+HOW_TO_GET_ONE = ("train one, which takes minutes on a CPU (fctfg train --recipe sync-expert-small --data PREPARED), "
+                  "and give --run RUN; or give --weights syncnet_v2.model or lipsync_expert.pth")
 
 
 class SyncJudge(Protocol):
@@ -61,8 +61,8 @@ def _of_run(run: Run) -> tuple[SyncJudge, Recipe]:
     recipe = run.recipe
     names = [name for name, part in recipe.losses.items() if _can_judge(part.name)]
     if not names:
-        raise BadRun(f"{run.path} has no expert of lip sync: its losses are {', '.join(recipe.losses) or 'none'}. To get one, "
-                     f"{HOW_TO_GET_ONE}.")
+        raise BadRun(f"{run.path} has no expert of lip sync: its losses are {', '.join(recipe.losses) or 'none'}. To get "
+                     f"one, {HOW_TO_GET_ONE}.")
     file = run.path / "losses.safetensors"
     if not file.is_file():
         raise BadRun(f"{run.path} has saved no expert yet: it was stopped before its first checkpoint. "
@@ -73,7 +73,8 @@ def _of_run(run: Run) -> tuple[SyncJudge, Recipe]:
     tensors = {key.removeprefix(prefix): value for key, value in load_file(file).items() if key.startswith(prefix)}
     wanted = {key for key, value in judge.state_dict().items() if isinstance(value, Tensor)}
     if wanted != set(tensors):
-        raise BadRun(f"{file} does not fit the run's recipe.yaml, which was changed by hand, or the plugin '{name}' has changed.")
+        raise BadRun(f"{file} does not fit the run's recipe.yaml, which was changed by hand, or the plugin "
+                     f"'{recipe.losses[name].name}' has changed.")
     judge.load_state_dict(tensors, strict=False)  # not strict: the optimizer stays behind
     return judge, recipe
 
@@ -93,7 +94,7 @@ def _of_file(path: str, say: Callable[[str], None]) -> tuple[SyncJudge, Recipe]:
 
 
 def _recognised(weights: PublicWeights) -> Match:
-    """What a file is: of the recipes with an expert that it fills, the one with the fewest losses, which is made for it."""
+    """What a file is; where it fills the experts of several recipes, that with the fewest losses, which is made for it."""
     from ..checkpoints import recognise
 
     for recipe in sorted(Recipe.installed(), key=lambda recipe: len(recipe.losses)):

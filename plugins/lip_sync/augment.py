@@ -18,7 +18,7 @@ def random_turns(count: int, device: torch.device) -> Tensor:
 
 
 def disguise(shapes: Tensor, pictures: Tensor) -> tuple[Tensor, Tensor]:
-    """Mouths as if of others: half mirrored, larger or smaller, jittering; lit otherwise, noisy, blurred, half covered."""
+    """Mouths as if of others: half mirrored, larger or smaller, jittering; lit otherwise, noisy, blurred, covered."""
     clips, frames, height, width = pictures.shape
     device = pictures.device
 
@@ -32,12 +32,13 @@ def disguise(shapes: Tensor, pictures: Tensor) -> tuple[Tensor, Tensor]:
     pictures = pictures * (0.3 * random(1, 1, 1)).exp() + 0.6 * random(1, 1, 1)
     pictures = pictures + 0.3 * random(1, 1, 1, of=torch.rand) * torch.randn_like(pictures)
     pictures = torch.where(random(1, 1, 1, of=torch.rand) < 0.3, F.avg_pool2d(pictures, 3, 1, 1), pictures)
-    covered = _band(random(1, 1, of=torch.rand), 0.6, height)[..., None] & _band(random(1, 1, of=torch.rand), 0.6, width)[..., None, :]
-    return shapes, pictures.masked_fill(covered & (random(1, 1, 1, of=torch.rand) < 0.5), 0)
+    rows, columns = (_band(random(1, 1, of=torch.rand), 0.6, length) for length in (height, width))
+    covered = rows[..., None] & columns[..., None, :] & (random(1, 1, 1, of=torch.rand) < 0.5)
+    return shapes, pictures.masked_fill(covered, 0)
 
 
 def muffle(mel: Tensor) -> Tensor:
-    """Mel columns (B, 80, L) as if recorded otherwise: louder or softer, noisy, half of them with some bands missing."""
+    """Mel columns (B, 80, L) as if recorded otherwise: louder or softer, noisy, half of them without some bands."""
     clips, bands, _ = mel.shape
     mel = mel + 0.4 * torch.randn(clips, 1, 1, device=mel.device) + 0.05 * torch.randn_like(mel)
     missing = _band(torch.rand(clips, 1, device=mel.device), 0.15, bands)[..., None]
@@ -46,6 +47,6 @@ def muffle(mel: Tensor) -> Tensor:
 
 
 def _band(start: Tensor, most: float, length: int) -> Tensor:
-    """A random stretch, from `start` (..., 1) in [0, 1] on, of at most `most` of `length` places: (..., length) bool."""
+    """A random stretch, from `start` (..., 1) in [0, 1] on, of at most `most` of `length` places: (..., length)."""
     place = torch.arange(length, device=start.device) / length
     return (start <= place) & (place < start + most * torch.rand_like(start))

@@ -33,8 +33,8 @@ class MouthSyncLoss(Critic):
     is told otherwise learns little; so each clip's true offset is found while learning (see `aligned`).
 
     Sees the landmarks of mouth and chin and a picture of 32 x 20 pixels cut by them, both without what a face has by
-    being whose it is; hears mel columns at 100 Hz. Works with any crop that shows the mouth. Since half of what it looks
-    at are the landmarks of the real frames, it checks videos; to teach a generator there is `sync`.
+    being whose it is; hears mel columns at 100 Hz. Works with any crop that shows the mouth. Since half of what it
+    looks at are the landmarks of the real frames, it checks videos; to teach a generator there is `sync`.
 
     Args:
         reach: frames by which the sound is tried early and late.
@@ -49,8 +49,8 @@ class MouthSyncLoss(Critic):
     sees = None
     test_options = {"width": 8}
 
-    def __init__(self, *, lr: float = 1e-3, weight_decay: float = 0.05, reach: int = 15, slack: float = 3.0, ema: float = 0.99,
-                 width: int = 64, dropout: float = 0.3):
+    def __init__(self, *, lr: float = 1e-3, weight_decay: float = 0.05, reach: int = 15, slack: float = 3.0,
+                 ema: float = 0.99, width: int = 64, dropout: float = 0.3):
         super().__init__()
         if not (reach >= 2 * APART and slack >= 0 and 0 <= ema < 1):
             raise BadRecipe(f"loss 'mouth-sync': reach {reach}, slack {slack} and ema {ema} do not do; give a reach of "
@@ -96,8 +96,8 @@ class MouthSyncLoss(Critic):
 
         `pairs` is the cross entropy of each frame with its own sound and with that of another moment, what Wav2Lip and
         Lip-Sync call their loss: 0.693 is guessing; `accuracy` and `ranking` of the same pairs. `found` is the share of
-        clips whose best offset is within one frame of theirs, and `steady` that of clips whose two halves agree on it to
-        one frame, which needs no clip to be in step.
+        clips whose best offset is within one frame of theirs, and `steady` that of clips whose two halves agree on it
+        to one frame, which needs no clip to be in step.
         """
         with torch.no_grad():
             log_odds = self._scored(self.judge, clip.frames, clip)[1]
@@ -111,12 +111,12 @@ class MouthSyncLoss(Critic):
                 "ranking": 0.5 + 0.5 * (right[:, None] - wrong[None]).sign().mean(),
                 "found": (best.abs() <= 1).float().mean(), "steady": ((first - second).abs() <= 1).float().mean()}
 
-    def _scored(self, network: MouthExpert, frames: Tensor, clip: Clip, reach: int | None = None, wave: Tensor | None = None,
-                disguised: bool = False) -> tuple[Tensor, Tensor]:
-        """Cosines and log odds (B, T, 2 reach + 1) of each of `frames` with the sounds that are -`reach` to `reach` early."""
+    def _scored(self, network: MouthExpert, frames: Tensor, clip: Clip, reach: int | None = None,
+                wave: Tensor | None = None, disguised: bool = False) -> tuple[Tensor, Tensor]:
+        """Cosines and log odds (B, T, 2 reach + 1) of each of `frames` with sounds that are -`reach` to `reach` early."""
         if clip.landmarks is None:
-            raise BadData("The clips carry no landmarks, by which loss 'mouth-sync' sees the mouth; prepare the data again "
-                          "with them.")
+            raise BadData("The clips carry no landmarks, by which loss 'mouth-sync' sees the mouth; prepare the data "
+                          "again with them.")
         reach = self.reach if reach is None else reach
         turn = random_turns(len(frames), frames.device) if disguised else None
         shapes, pictures = mouth_shapes(clip.landmarks), mouth_pictures(frames, clip.landmarks, turn)

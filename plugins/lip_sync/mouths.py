@@ -1,4 +1,4 @@
-"""What a mouth looks like apart from whose it is and how the head is held: its shape in numbers, and a small picture."""
+"""What a mouth looks like, however the head is held: its shape in numbers, and a small picture."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def mouth_pictures(frames: Tensor, landmarks: Tensor, turn: Tensor | None = None
 
     Green shows lips darkest against skin. They are cut along the face's own axes, by landmarks above the mouth, so that
     the mouth moves in them and the head does not. Each picture is without its mean, and those of a clip have a standard
-    deviation of 1 in all. Gradients go to `frames`, none to `landmarks` (B, T, 68, 2). `turn` (B, 2, 3) moves, turns and
-    scales the cut, alike for a whole clip; its last column is in distances between the eyes.
+    deviation of 1 in all. Gradients go to `frames`, none to `landmarks` (B, T, 68, 2). `turn` (B, 2, 3) moves, turns
+    and scales the cut, alike for a whole clip; its last column is in distances between the eyes.
     """
     face = Axes.of(landmarks.detach())
     middle = landmarks.detach()[..., NOSE, :].mean(-2) + BELOW_NOSE * face.unit[..., None] * face.down

@@ -40,7 +40,8 @@ class MouthExpert(nn.Module):
             *_layer(width + SHAPE_SIZE, width, SEES, dropout, padding=SEES // 2), *_layer(width, width, 1, dropout),
             nn.Conv1d(width, width, 1))
         self.sound = nn.Sequential(
-            *_layer(MEL_BANDS, width, 6, dropout, stride=2, padding=2), *_layer(width, width, 6, dropout, stride=2, padding=2),
+            *_layer(MEL_BANDS, width, 6, dropout, stride=2, padding=2),
+            *_layer(width, width, 6, dropout, stride=2, padding=2),
             *_layer(width, width, 5, dropout, padding=2), nn.Conv1d(width, width, 1))
         self.log_scale = nn.Parameter(torch.tensor(2.3))
         self.odds = nn.Linear(1, 1)
@@ -54,7 +55,7 @@ class MouthExpert(nn.Module):
         return F.normalize(self.mouth(seen.transpose(1, 2)).transpose(1, 2).float(), dim=-1)
 
     def hear(self, mel: Tensor) -> Tensor:
-        """Sounds (B, T, A), float32, of mel columns (B, 80, 4 T) in [-4, 4]; those at the ends feel what lies beyond."""
+        """Sounds (B, T, A), float32, of mel columns (B, 80, 4 T) in [-4, 4]; those at the ends feel the silence beyond."""
         return F.normalize(self.sound(mel / 2).transpose(1, 2).float(), dim=-1)
 
     @property

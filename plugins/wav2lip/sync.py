@@ -90,7 +90,8 @@ class SyncLoss(Critic):
         self.expert_mode = expert_mode
         self.network = SyncExpert(scale).requires_grad_(False)
         self.average = RunningAverage(self.network, ema) if ema else None
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=lr, betas=tuple(betas), weight_decay=weight_decay)
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=lr, betas=tuple(betas),
+                                           weight_decay=weight_decay)
         self.plateau = PlateauWatch(plateau_steps)
         self.rankings: list[Tensor] = []  # on the held-out clips, since the last advice
         self.told_by_heart = False

@@ -27,7 +27,8 @@ def moved(landmarks, angle=0.0, scale=1.0, shift=(0.0, 0.0)):
 
 def test_a_shape_is_the_same_however_the_head_is_held():
     landmarks = random_clip(16).landmarks
-    torch.testing.assert_close(mouth_shapes(moved(landmarks, 0.4, 0.7, (0.1, -0.2))), mouth_shapes(landmarks), rtol=0, atol=1e-4)
+    held_otherwise = moved(landmarks, 0.4, 0.7, (0.1, -0.2))
+    torch.testing.assert_close(mouth_shapes(held_otherwise), mouth_shapes(landmarks), rtol=0, atol=1e-4)
     opened = landmarks.clone()
     opened[:, :, 57] += 0.05
     assert (mouth_shapes(opened) - mouth_shapes(landmarks)).abs().max() > 0.1
@@ -36,8 +37,8 @@ def test_a_shape_is_the_same_however_the_head_is_held():
 def test_a_mirrored_face_has_the_mirrored_shape():
     landmarks = random_clip(16).landmarks
     order = list(range(16, -1, -1)) + list(range(26, 16, -1)) + [27, 28, 29, 30, 35, 34, 33, 32, 31]
-    order += [45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60,
-              67, 66, 65]
+    order += [45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55]
+    order += [64, 63, 62, 61, 60, 67, 66, 65]
     reflected = landmarks[:, :, order] * torch.tensor([-1, 1])
     torch.testing.assert_close(mouth_shapes(reflected), mirrored(mouth_shapes(landmarks)), rtol=0, atol=1e-4)
     assert len(POINTS) == 25
@@ -65,7 +66,8 @@ def test_a_picture_shows_the_same_of_a_face_that_is_turned():
 def test_nearby_sounds_are_those_of_the_frames_around_the_latest_first():
     sounds = torch.arange(9.0)[None, :, None]  # sound k is heard with frame k - 2
     near = nearby(sounds, frames=5)
-    assert near.shape == (1, 5, 5, 1) and near[0, 0, :, 0].tolist() == [4, 3, 2, 1, 0] and near[0, 4, :, 0].tolist() == [8, 7, 6, 5, 4]
+    assert near.shape == (1, 5, 5, 1)
+    assert near[0, 0, :, 0].tolist() == [4, 3, 2, 1, 0] and near[0, 4, :, 0].tolist() == [8, 7, 6, 5, 4]
 
 
 def test_aligned_is_the_sum_over_what_the_offset_may_be():
@@ -106,7 +108,8 @@ def speaking(clips: int, frames: int, offsets: list[int], seed: int, margin: flo
     moved = torch.stack([row.roll(-offset) for row, offset in zip(curve, offsets)])
     loud = F.interpolate(moved[:, None], scale_factor=640, mode="linear")[:, 0]
     start = around * 640 - round(margin * 16000)
-    clip.wave = (loud ** 3 * torch.randn(loud.shape, generator=draw) * 0.5)[:, start:start + clip.wave.shape[1]].clamp(-1, 1)
+    sound = (loud ** 3 * torch.randn(loud.shape, generator=draw) * 0.5).clamp(-1, 1)
+    clip.wave = sound[:, start:start + clip.wave.shape[1]]
     clip.landmarks, clip.other_wave = landmarks, None
     return clip
 
@@ -148,8 +151,8 @@ def test_what_does_not_do_is_refused():
 
 
 def test_the_original_heard_another_moment_and_so_could_not_learn():
-    """Lip-Sync (fantasy-fish/Lip-Sync) keeps Wav2Lip's hop of 200 samples and its 80 columns a second, but reads its sound
-    at 48 kHz, where those are 240: its window for 6 s is what was heard at 2 s, and 67 ms of it instead of 200."""
+    """Lip-Sync (fantasy-fish/Lip-Sync) keeps Wav2Lip's hop of 200 samples and its 80 columns a second, but reads its
+    sound at 48 kHz, where those are 240: its window for 6 s is what was heard at 2 s, and 67 ms of it, not 200."""
     rate, frame_rate, seconds = 48_000, 25, 9
     draw = torch.Generator().manual_seed(0)
     curve = torch.rand(1, 1, seconds * frame_rate, generator=draw)  # how loud, and how far the mouth is open
