@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _thread
 import itertools
-import signal
 import threading
 import time
 
@@ -145,15 +144,7 @@ def test_an_error_where_items_arrive_stops_all():
     assert threading.active_count() == before
 
 
-@pytest.fixture
-def _interrupts():
-    """Where tests run in several processes, Ctrl-C is the first one's to hear; here it is heard."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def test_an_interrupt_stops_at_once(_interrupts):
+def test_an_interrupt_stops_at_once():
     before = threading.active_count()
     closed = threading.Event()
 
