@@ -107,7 +107,7 @@ class SyncChecker:
         landmarks = file.landmarks(frames) * np.divide(2, file.size, dtype=np.float32) - 1
         shown = pictures.float() / 127.5 - 1
         clip = Clip(shown[:, :1], shown, torch.from_numpy(sound)[None].to(self.device),
-                    torch.from_numpy(before / SAMPLE_RATE + frames / FRAME_RATE).to(self.device),
+                    torch.from_numpy(before / SAMPLE_RATE + frames / FRAME_RATE).float().to(self.device),
                     landmarks=torch.from_numpy(landmarks)[None].to(self.device))
         log_odds = self.judge.log_odds(clip, self.reach)[0].float().cpu().numpy()
         times = (first + np.arange(len(log_odds))) / FRAME_RATE

@@ -131,7 +131,7 @@ class MouthSyncLoss(Critic):
         """Mel columns (B, 80, 4 L) of the frames and of `reach` and HEARS more on both sides."""
         more = reach + HEARS
         around = torch.arange(-more, len(times) + more, device=times.device)
-        begin = times[:1].double() + around / FRAME_RATE + HOP / 2 / SAMPLE_RATE
+        begin = times[:1] + around / FRAME_RATE + HOP / 2 / SAMPLE_RATE
         if jittered:
             begin = begin + JITTER * (2 * torch.rand(1, device=times.device) - 1)
         return mel_windows(wave, begin, COLUMNS, HOP).transpose(1, 2).flatten(2)

@@ -106,7 +106,7 @@ class SyncNetLoss(Critic):
         self.network.eval()
         windows = clip.frames.shape[1] - WINDOW + 1
         around = torch.arange(-reach, windows + reach, device=clip.times.device) / FRAME_RATE
-        cepstra = mfcc_windows(clip.wave, clip.times[:1].double() + around).flatten(0, 1)
+        cepstra = mfcc_windows(clip.wave, clip.times[:1] + around).flatten(0, 1)
         sounds = torch.cat([self.network.towers.listen(some) for some in cepstra.split(AT_ONCE)])
         mouths = []
         for first in range(0, windows, AT_ONCE):

@@ -116,7 +116,7 @@ class SyncLoss(Critic):
         """
         windows = clip.frames.shape[1] - WINDOW + 1
         around = torch.arange(-reach, windows + reach, device=clip.times.device) / FRAME_RATE
-        mel = mel_windows(clip.wave, clip.times[:1].double() + around)[:, :, None]  # (B, W + 2 reach, 1, 80, 16)
+        mel = mel_windows(clip.wave, clip.times[:1] + around)[:, :, None]  # (B, W + 2 reach, 1, 80, 16)
         sounds = self._in_turns(self.judge.audio_encoder, mel)
         mouths = []
         for first in range(0, windows, AT_ONCE):
