@@ -56,3 +56,7 @@ class BadRun(FctfgError, ValueError):
 
 class TrainingFailed(FctfgError, RuntimeError):
     """Training stopped because going on would be of no use; the message says what to try."""
+
+
+class CannotMeasure(FctfgError, ValueError):
+    """Nothing can be said of a film by this metric; the message says why, and heads its row in the report."""

@@ -17,9 +17,11 @@ generation at any rate, since frames carry their times. Every component converts
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -78,7 +80,7 @@ class Clip:
     landmarks: Tensor | None = None
     """(B, T, 68, 2): the iBUG points of `frames` in [-1, 1], x then y; -1 is the left or upper edge."""
     action_units: Tensor | None = None
-    """(B, T, 17) in [0, 1], with `action_units_known` (B, T, 17) bool beside it."""
+    """(B, T, 17) in [0, 1]: `action_units.NAMES` of `frames`, with `action_units_known` (B, T, 17) bool beside it."""
     action_units_known: Tensor | None = None
 
     def to(self, *args, **kwargs) -> Clip:
@@ -352,6 +354,117 @@ class Detector(ABC):
         """Who the face with these `landmarks` is, as a vector: of one person they lie under 0.56 apart. None: it cannot say."""
         return None
 
+    def action_units(self, frame: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
+        """How strongly each of `action_units.NAMES` shows in the face with these `landmarks`: (17,) float32 in [0, 1], NaN
+        for those it cannot tell. None: it knows nothing of action units, or sees no face there."""
+        return None
+
+
+@dataclass(frozen=True)
+class Film:
+    """A video that is measured, before its frames are seen."""
+
+    path: Path
+    width: int
+    height: int
+    num_frames: int
+    """As many as will be seen."""
+    frame_rate: Fraction
+    """Of the frames that will be seen; the metric's own where it names one."""
+    wave: np.ndarray | None
+    """(S,) float32, 16 kHz, from the first frame on; None where there is no sound."""
+    reference: Film | None = None
+    """The real video that it should be, of the same size, rate and number of frames."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Consecutive frames of a film, with those of its reference."""
+
+    first: int
+    """The number of the first of them; each comes once, in order."""
+    frames: np.ndarray
+    """(T, H, W, 3) uint8 RGB"""
+    landmarks: np.ndarray
+    """(T, 68, 2) float32: the iBUG points of the face that is followed, in pixels; NaN where it is not seen."""
+    reference: Moments | None = None
+
+
+class Quantity(NamedTuple):
+    """One number that a metric gives."""
+
+    name: str
+    """Lower case with hyphens, as it heads a column."""
+    better: Literal["higher", "lower", "near zero", "near the reference", "neither"]
+    low: float
+    high: float
+    """The range of its values; may be infinite."""
+    unit: str = ""
+    about: str = ""
+    """What it says, in a sentence."""
+
+
+@dataclass
+class Score:
+    """What a metric found in one film."""
+
+    values: dict[str, float]
+    """By the name of the quantity; those that only a set of films has are left out."""
+    curves: dict[str, np.ndarray] = field(default_factory=dict)
+    """(T,) or (n,) by name, for plots: a value for each frame, a distance for each offset."""
+    features: np.ndarray | None = None
+    """(n, D), for metrics that compare sets of films, with `reference_features` beside it."""
+    reference_features: np.ndarray | None = None
+
+
+class Measurement(ABC):
+    """A metric at work on one film, in memory that does not grow with its length beyond what a curve takes."""
+
+    @abstractmethod
+    def see(self, moments: Moments) -> None:
+        """Take the next frames."""
+
+    @abstractmethod
+    def score(self) -> Score:
+        """What was found, after the last frame.
+
+        Raises:
+            CannotMeasure: nothing can be said of this film, and why.
+        """
+
+
+class Metric(ABC):
+    """A way to measure films. Constructors take keywords only, each with a default."""
+
+    paper: ClassVar[str] = ""
+    licence: ClassVar[str] = "MIT"
+    quantities: ClassVar[tuple[Quantity, ...]]
+    blindness: ClassVar[str]
+    """What it cannot see, and what misleads it."""
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """Of "face", "sound" and "reference": a film that lacks one is not measured."""
+    frame_rate: ClassVar[int | None] = None
+    """The frames per second that it is defined for; None takes the film's own."""
+
+    @property
+    @abstractmethod
+    def protocol(self) -> str:
+        """How this instance measures: crop, size, backbone, windows; what must agree before two numbers are compared."""
+
+    @abstractmethod
+    def begin(self, film: Film) -> Measurement:
+        """Start on `film`.
+
+        Raises:
+            CannotMeasure: it can be seen beforehand that nothing can be said of it, such as that it is too short.
+        """
+
+    def pool(self, scores: Sequence[Score]) -> dict[str, float]:
+        """The quantities of all films together; by default the mean over those that have one."""
+        names = [quantity.name for quantity in self.quantities]
+        values = {name: [score.values[name] for score in scores if name in score.values] for name in names}
+        return {name: float(np.mean(found)) for name, found in values.items() if found}
+
 
 INTERFACES: dict[str, type] = {
     "visual_encoder": VisualEncoder,
@@ -361,6 +474,7 @@ INTERFACES: dict[str, type] = {
     "loss": Loss,
     "task": Task,
     "detector": Detector,
+    "metric": Metric,
 }
 
 

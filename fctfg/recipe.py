@@ -98,6 +98,10 @@ class Stage(_Strict):
     """Frames a clip; the recipe's `clip_frames` where absent."""
     lr: float = Field(1e-4, gt=0)
     betas: tuple[float, float] = (0.9, 0.999)
+    critic_steps: int = Field(1, gt=0)
+    """Steps of the critics to one of the parts, each on clips of its own. `steps` counts those of the critics."""
+    decay_from: int | None = Field(None, ge=0)
+    """The step of this stage from which the learning rate of the parts and critics falls linearly to 0 at its last one."""
     ema: float = Field(0.0, ge=0, lt=1)
     """Decay of the moving average of the weights that is evaluated and exported; 0 for none."""
     clip_norm: float | None = Field(None, gt=0)
@@ -194,6 +198,12 @@ class Recipe(_Strict):
                     raise ValueError(f"stage '{stage.name}' {what} {unknown}; the recipe has {sorted(known)}")
             if not (stage.train or stage.critics):
                 raise ValueError(f"stage '{stage.name}' trains nothing; name parts in `train` or losses in `critics`")
+            if stage.critic_steps > 1 and not (stage.train and stage.critics):
+                raise ValueError(f"stage '{stage.name}' has critic_steps {stage.critic_steps}, which takes parts and critics "
+                                 "that train; leave it out")
+            if stage.decay_from is not None and stage.decay_from >= stage.steps:
+                raise ValueError(f"stage '{stage.name}' would begin to decay at step {stage.decay_from}, but ends at "
+                                 f"{stage.steps}; set decay_from lower")
             if stage.train and not any(weight.weight for weight in stage.losses.values()):
                 raise ValueError(f"stage '{stage.name}' trains {list(stage.train)} with no loss of weight above 0")
         names = [stage.name for stage in self.stages]

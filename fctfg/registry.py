@@ -30,6 +30,7 @@ KINDS = {  # kind -> entry-point group
     "loss": "fctfg.losses",
     "task": "fctfg.tasks",
     "detector": "fctfg.detectors",
+    "metric": "fctfg.metrics",
     "recipe": "fctfg.recipes",
 }
 

@@ -213,16 +213,26 @@ class Trainer:
         while self.stage_step < stage.steps and not (stage.until and stage.until.holds(self.scalars)):
             self.step += 1
             self.stage_step += 1
+            self._set_rates(stage, optimizer, decay(stage, self.stage_step))
             report = self.train_step(stage, stage_model, islice(batches, self.recipe.accumulate), optimizer)
             self._after_step(stage, optimizer, report)
         if self.stage_step < stage.steps:
             self.say(f"{stage.name} ends at step {self.step}: {stage.until} holds.")
+        self._set_rates(stage, None, 1.0)
         self.accelerator.free_memory()
         # The moving average is what was evaluated and shown; the next stage starts from it.
         if self.ema is not None:
             self.model.load_state_dict(self.ema.state_dict())
         self.stage_index, self.stage_step = index + 1, 0
         self._save(None)
+
+    def _set_rates(self, stage: Stage, optimizer, factor: float) -> None:
+        """Bring the learning rates of the parts' `optimizer` and of the critics to `factor` of what they began with."""
+        if stage.decay_from is None:
+            return
+        for each in filter(None, (optimizer, *(self.losses[name].optimizer for name in stage.critics))):
+            for group in each.param_groups:
+                group["lr"] = factor * group.setdefault("initial_lr", group["lr"])
 
     def train_step(self, stage: Stage, stage_model: nn.Module, clips: Iterator[Clip], optimizer) -> dict[str, Tensor]:
         """One step: critics first, on what the model draws now; then the parts; then their moving average."""
@@ -231,6 +241,8 @@ class Trainer:
             getattr(self.model, part).train()
         report: dict[str, Tensor] = {}
         finite = True
+        if self.stage_step % stage.critic_steps:
+            optimizer = None  # a step of the critics alone
         for clip in clips:
             with _explaining_batch_norm(), nullcontext() if optimizer else torch.no_grad():
                 outputs = several(stage_model(clip))
@@ -502,6 +514,13 @@ def critic_loss_without_learning(critic: Critic, output: Output, clip: Clip) -> 
     """The critic's own objective on held-out clips, in eval mode."""
     critic.network.eval()
     return critic.critic_loss(output, clip)[0]
+
+
+def decay(stage: Stage, step: int) -> float:
+    """The share of its learning rate with which `stage` takes its step number `step`, from 1 on."""
+    if stage.decay_from is None or step <= stage.decay_from:
+        return 1.0
+    return (stage.steps - step + 1) / (stage.steps - stage.decay_from)
 
 
 @torch.no_grad()

@@ -14,12 +14,12 @@ from accelerate.state import AcceleratorState
 from torch import nn
 
 from fctfg import registry
-from fctfg.errors import BadRun, FctfgError, TrainingFailed
+from fctfg.errors import BadRecipe, BadRun, FctfgError, TrainingFailed
 from fctfg.interfaces import Loss
 from fctfg.model import build_model
 from fctfg.recipe import Recipe
 from fctfg.runs import Run, load_model
-from fctfg.trainer import Trainer, accelerator_for, build_losses, train, update_ema
+from fctfg.trainer import Trainer, accelerator_for, build_losses, decay, train, update_ema
 
 TINY = Recipe.find("tiny").with_setting("clip_frames", "1").with_setting("size", "16")
 
@@ -101,6 +101,27 @@ def test_two_accumulated_batches_step_as_one_of_twice_the_size(tmp_path):
     for name in a:
         if not name.startswith("decoder"):
             torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-6)
+
+
+def test_critics_may_take_several_steps_to_one_of_the_parts(tmp_path):
+    first, second, third = (
+        checkpoint(trained(recipe(stages__colour__steps=1, stages__adversary__steps=steps, stages__adversary__critic_steps=3),
+                           tmp_path / str(steps))) for steps in (1, 2, 3))
+    parts = [saved["model"]["decoder.net.weight"] for saved in (first, second, third)]
+    assert torch.equal(parts[0], parts[1]) and not torch.equal(parts[1], parts[2])
+    critics = [torch.cat([value.flatten() for value in saved["losses"].values() if torch.is_tensor(value)])
+               for saved in (first, second, third)]
+    assert not torch.equal(critics[0], critics[1]) and not torch.equal(critics[1], critics[2])
+
+
+def test_learning_rates_fall_in_a_line_to_nought_and_critics_get_theirs_back(tmp_path):
+    stage = recipe(stages__adversary__steps=10, stages__adversary__decay_from=6).stages[1]
+    assert [decay(stage, step) for step in (1, 6, 7, 8, 9, 10)] == [1, 1, 1, 0.75, 0.5, 0.25]
+    run = trained(recipe(stages__colour__steps=1, stages__adversary__steps=4, stages__adversary__decay_from=0), tmp_path / "run")
+    saved = checkpoint(run)["losses"]["gan._extra_state"]["param_groups"][0]
+    assert saved["lr"] == saved["initial_lr"] == 0.001
+    with pytest.raises(BadRecipe, match="begin to decay at step 20, but ends at 20"):
+        recipe(stages__adversary__decay_from=20)
 
 
 def test_the_moving_average_follows_its_closed_form():
