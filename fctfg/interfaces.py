@@ -443,13 +443,24 @@ class Metric(ABC):
     """What it cannot see, and what misleads it."""
     needs: ClassVar[frozenset[str]] = frozenset()
     """Of "face", "sound" and "reference": a film that lacks one is not measured."""
+    """Of an instance, what it needs with its options; of the class, with the default ones."""
     frame_rate: ClassVar[int | None] = None
     """The frames per second that it is defined for; None takes the film's own."""
+    test_options: ClassVar[dict] = {}
+    """Constructor options with which it works without weight files and fast, for the contract tests."""
 
     @property
     @abstractmethod
     def protocol(self) -> str:
-        """How this instance measures: crop, size, backbone, windows; what must agree before two numbers are compared."""
+        """How this instance measures: crop, size, backbone, windows; what must agree before two numbers are compared.
+        Known before `load`."""
+
+    def load(self, device: str | torch.device = "cpu") -> None:
+        """Read the weights it looks through, where it does, and bring them to `device`. Once, before the first film.
+
+        Raises:
+            BadWeights, BadRun, MissingExtra: it lacks a file or a package; the message says which, and how to give it.
+        """
 
     @abstractmethod
     def begin(self, film: Film) -> Measurement:
