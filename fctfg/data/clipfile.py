@@ -4,6 +4,7 @@
     wave.wav                16 bit, mono, 16 kHz
     landmarks.npy           (T, 68, 2) float32, in pixels of the crop
     boxes.npy               (T, 4) float32, the face in pixels of the video
+    action_units.npy        (T, 17) float32 in [0, 1], NaN where unknown; only in clips that were prepared with them
     clip.json               what is known of the clip
 
 Members are stored, not compressed, so a frame or a stretch of sound is read straight from its place in the file.
@@ -28,23 +29,27 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from ..action_units import NAMES
 from ..errors import BadData
 from ..files import replacing
 from ..interfaces import FRAME_RATE, SAMPLE_RATE
 
 FORMAT = 1
 JPEG_QUALITY = 95
+ACTION_UNITS = "action_units.npy"
 _WAVE_HEADER = 44
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, length of the name, length of the extra field
 
 
-def write_clip(path: str | Path, frames: Iterable[np.ndarray], wave, landmarks, boxes, about: dict) -> int:
+def write_clip(path: str | Path, frames: Iterable[np.ndarray], wave, landmarks, boxes, about: dict,
+               action_units=None) -> int:
     """Write one clip and give its number of frames. Equal input gives equal bytes; a failure leaves nothing behind.
 
     `frames` (H, W, 3) uint8 RGB are written as they come, all of one size. Everything else is looked at after the last
     of them, so the iterable may fill lists on its way. `wave` (S,) float in [-1, 1] starts with the first frame;
     `landmarks` (T, 68, 2) in pixels of the crop, 0 being its left or upper edge; `boxes` (T, 4) left, top, right,
-    bottom in pixels of the video; `about` plain values for clip.json.
+    bottom in pixels of the video; `about` plain values for clip.json; `action_units` (T, 17) in [0, 1], NaN where not
+    known.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,6 +68,8 @@ def write_clip(path: str | Path, frames: Iterable[np.ndarray], wave, landmarks, 
         _add(archive, "wave.wav", _wave_header(len(wave)) + _to_pcm(wave))
         _add(archive, "landmarks.npy", _to_npy(_checked("landmarks", landmarks, (count, 68, 2))))
         _add(archive, "boxes.npy", _to_npy(_checked("boxes", boxes, (count, 4))))
+        if action_units is not None:
+            _add(archive, ACTION_UNITS, _to_npy(_checked_units(action_units, count)))
         facts = {"format": FORMAT, "frames": count, "height": shape[0], "width": shape[1], "frame_rate": FRAME_RATE,
                  "samples": len(wave), "sample_rate": SAMPLE_RATE}
         _add(archive, "clip.json", json.dumps({**about, **facts}, indent=1, ensure_ascii=False).encode())
@@ -135,6 +142,15 @@ class ClipFile:
     def boxes(self, indices: Sequence[int] | None = None) -> np.ndarray:
         """The faces (n, 4) float32 at `indices`, by default of all frames, in pixels of the video."""
         every = self._open().array("boxes.npy", (4,))
+        return every if indices is None else every[list(indices)]
+
+    def action_units(self, indices: Sequence[int] | None = None) -> np.ndarray | None:
+        """`action_units.NAMES` (n, 17) float32 in [0, 1] at `indices`, by default of all frames; NaN where one is not known.
+        None: the clip was prepared without them."""
+        opened = self._open()
+        if ACTION_UNITS not in opened.others:
+            return None
+        every = opened.array(ACTION_UNITS, (len(NAMES),))
         return every if indices is None else every[list(indices)]
 
     def close(self) -> None:
@@ -266,6 +282,15 @@ def _checked(what: str, values, shape: tuple[int | None, ...]) -> np.ndarray:
         raise ValueError(f"{what} is {array.shape}, expected {shape}")
     if not np.isfinite(array).all():
         raise ValueError(f"{what} has values that are not finite")
+    return array
+
+
+def _checked_units(values, count: int) -> np.ndarray:
+    """Action units of `count` frames, which may be NaN."""
+    array = np.asarray(values, np.float32)
+    _checked("action_units", np.nan_to_num(array, nan=0.0, posinf=np.inf), (count, len(NAMES)))
+    if (outside := (array < 0) | (array > 1)).any():
+        raise ValueError(f"action_units has {outside.sum()} values outside [0, 1]")
     return array
 
 

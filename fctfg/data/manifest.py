@@ -33,6 +33,8 @@ class KeptClip(_Record):
     """Seconds into the source."""
     frames: int = Field(gt=0)
     seconds: float = Field(gt=0)
+    action_units: bool = False
+    """Whether its file has them."""
 
 
 class Dropped(_Record):

@@ -46,7 +46,10 @@ class PreparedClips(ClipWindows):
         self.clips = manifest.clips
         lengths = [(clip.speaker, clip.frames) for clip in self.clips]
         spans, note = split_clips(lengths, recipe.held_out, split, recipe.split == "time")
-        super().__init__(recipe, spans, split, context, seed, num_samples, least_shift)
+        super().__init__(recipe, spans, split, context, seed, num_samples, least_shift,
+                         has_action_units=any(clip.action_units for clip in self.clips))
+        if without := sum(not clip.action_units for clip in self.clips) if self.has_action_units else 0:
+            self.notes.append(f"{without} of {len(self.clips)} clips have no action units; theirs are unknown.")
         self.notes += [note] if note else []
         if manifest.size < recipe.size:
             self.notes.append(f"The clips are stored at {manifest.size} px and drawn up to {recipe.size}; prepare them "

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..action_units import BLINK, NAMES
 from ..faces import find_profile
 from ..interfaces import FRAME_RATE, SAMPLE_RATE
 from ..recipe import Recipe
@@ -96,6 +97,17 @@ class HeadFootage:
         points = self.head.landmarks[list(indices)] @ into[:, :, :2].transpose(0, 2, 1) + into[:, None, :, 2]
         return points.astype(np.float32)
 
+    def action_units(self, indices: Sequence[int]) -> np.ndarray:
+        """(n, 17) float32 in [0, 1]; NaN for the muscles that a drawn face does not have."""
+        units = np.full((len(indices), len(NAMES)), np.nan, np.float32)
+        for row, index in zip(units, indices):
+            pose = self.head.poses[index]
+            parted = min(1.0, 2 * pose.opening)  # the lips are apart before the jaw has dropped far
+            drawn = {"AU01": pose.brows, "AU02": pose.brows, "AU20": max(0.0, pose.spread), "AU25": parted,
+                     "AU26": pose.opening, BLINK: pose.blink}
+            row[[NAMES.index(name) for name in drawn]] = list(drawn.values())
+        return units
+
     def wave(self, start: int, num: int) -> np.ndarray:
         """(num,) float32 in [-1, 1]; silence beyond the ends."""
         whole = self.head.speech.wave
@@ -122,7 +134,7 @@ class SyntheticClips(ClipWindows):
         kept_back = min(max(1, round(recipe.held_out * speakers)), speakers - 1)
         numbers = range(kept_back, speakers) if split == "train" else range(kept_back)
         spans = [Span(number, 0, round(self.seconds * FRAME_RATE)) for number in numbers]
-        super().__init__(recipe, spans, split, context, seed, num_samples, least_shift)
+        super().__init__(recipe, spans, split, context, seed, num_samples, least_shift, has_action_units=True)
 
     def footage(self, clip: int) -> HeadFootage:
         return _footage(self.key[0], clip, self.seconds, self.recipe.crop, self.recipe.size)

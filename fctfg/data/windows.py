@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..action_units import NAMES
 from ..errors import BadData
 from ..faces import hide_mouth
 from ..interfaces import FRAME_RATE, SAMPLE_RATE, Clip
@@ -33,6 +34,7 @@ class Footage(Protocol):
     def size(self) -> tuple[int, int]: ...
     def frames(self, indices: Sequence[int], size: int | None = None) -> np.ndarray: ...
     def landmarks(self, indices: Sequence[int]) -> np.ndarray: ...
+    def action_units(self, indices: Sequence[int]) -> np.ndarray | None: ...
     def wave(self, start: int, num: int) -> np.ndarray: ...
 
 
@@ -63,6 +65,8 @@ class ClipWindows(Dataset):
     Wav2Lip (Prajwal et al., 2020, arXiv:2008.10010). Sound reaches `context` seconds before the moment a frame begins
     and after it, beyond the ends of a clip it is silence; S and `times` are the same for every sample.
 
+    With `has_action_units` every sample has them, those that a clip lacks marked as unknown; else none has.
+
     A clip that cannot be read is noted in `skipped` (file: why) and another one is drawn.
 
     Raises:
@@ -70,13 +74,14 @@ class ClipWindows(Dataset):
     """
 
     def __init__(self, recipe: Recipe, spans: Sequence[Span], split: Split, context: tuple[float, float],
-                 seed: int | None, num_samples: int | None, least_shift: int):
+                 seed: int | None, num_samples: int | None, least_shift: int, has_action_units: bool = False):
         if least_shift < 1:
             raise ValueError(f"least_shift is {least_shift} frames; sound that is not shifted is not out of step")
         self.recipe = recipe
         self.key = [(recipe.seed if seed is None else seed) % 2**64, SPLITS.index(split)]
         self.least_shift = least_shift
         self.skipped: dict[str, str] = {}
+        self.has_action_units = has_action_units
         self.notes: list[str] = []
         """What a user should know of this data, in sentences."""
 
@@ -159,6 +164,11 @@ class ClipWindows(Dataset):
             "landmarks": landmarks,
             "hides_mouth": np.array(window.hides_mouth),
         }
+        if self.has_action_units:
+            units = footage.action_units(shown)
+            units = np.full((len(shown), len(NAMES)), np.nan, np.float32) if units is None else units
+            known = np.isfinite(units)
+            sample |= {"action_units": np.where(known, units, np.float32(0)), "action_units_known": known}
         return {name: torch.from_numpy(value) for name, value in sample.items()}
 
     def collate(self, samples: list[Sample]) -> Clip:

@@ -31,7 +31,7 @@ def make_recipe():
 
 @pytest.fixture
 def make_folder(tmp_path):
-    def make(frames=(30,) * 6, speakers=None, name="prepared", **changes):
+    def make(frames=(30,) * 6, speakers=None, name="prepared", action_units=None, **changes):
         root = tmp_path / name
         clips = []
         for clip, count in enumerate(frames):
@@ -39,8 +39,9 @@ def make_folder(tmp_path):
             landmarks[:, 0], landmarks[:, 1] = [0, SIZE], np.stack([np.arange(count)] * 2, -1)
             file = f"clips/{clip}.zip"
             pictures = (flat(clip, index) for index in range(count))
-            write_clip(root / file, pictures, ramp(clip, count), landmarks, np.zeros((count, 4)), {})
-            clips.append({"name": f"clip{clip}", "file": file, "speaker": (speakers or "abcdefghij")[clip],
+            units = (action_units or {}).get(clip)
+            write_clip(root / file, pictures, ramp(clip, count), landmarks, np.zeros((count, 4)), {}, units)
+            clips.append({"action_units": units is not None, "name": f"clip{clip}", "file": file, "speaker": (speakers or "abcdefghij")[clip],
                           "source": "v.mp4", "start": 0, "frames": count, "seconds": count / 25})
         write_manifest(root, {"crop": "wav2lip", "size": SIZE, "clips": clips, **changes})
         return root

@@ -240,3 +240,21 @@ def test_a_changed_byte_is_noticed(path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(BadData, match="nothing.zip cannot be read"):
         ClipFile(tmp_path / "nothing.zip").num_frames
+
+
+def test_action_units_keep_what_is_not_known(tmp_path, path, content):
+    units = np.linspace(0, 1, T * 17, dtype=np.float32).reshape(T, 17)
+    units[2, 3] = units[4] = np.nan
+    write_clip(tmp_path / "units.zip", **content, action_units=units)
+    clip = ClipFile(tmp_path / "units.zip")
+    np.testing.assert_array_equal(clip.action_units(), units)
+    np.testing.assert_array_equal(clip.action_units([4, 1]), units[[4, 1]])
+    assert ClipFile(path).action_units([0]) is None and "action_units.npy" not in zipfile.ZipFile(path).namelist()
+
+
+@pytest.mark.parametrize("wrong, problem", [(np.zeros((T - 1, 17)), r"action_units is \(5, 17\)"),
+                                            (np.full((T, 17), 5.0), "outside"), (np.full((T, 17), np.inf), "finite")])
+def test_action_units_that_are_none_are_refused(tmp_path, content, wrong, problem):
+    with pytest.raises(ValueError, match=problem):
+        write_clip(tmp_path / "units.zip", **content, action_units=wrong)
+    assert not list(tmp_path.iterdir())

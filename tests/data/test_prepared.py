@@ -234,3 +234,38 @@ def test_no_usable_clip_says_where_the_reasons_are(make_folder, make_recipe):
 def test_small_clips_are_drawn_up_and_it_is_said(make_folder, make_recipe):
     dataset = make_dataset(make_folder(), make_recipe(size=64))
     assert dataset[0]["source"].shape == (5, 3, 64, 64) and "stored at 32 px" in dataset.notes[-1]
+
+
+@pytest.fixture
+def units():
+    """(30, 17): AU01 tells the frame, AU45 is never known, nor is anything of frame 7."""
+    every = np.tile(np.float32(0.5), (30, 17))
+    every[:, 0], every[:, -1], every[7] = np.arange(30) / 30, np.nan, np.nan
+    return every
+
+
+def test_action_units_come_with_their_frames_and_unknown_ones_are_marked(make_folder, make_recipe, units):
+    dataset = PreparedClips(make_folder(frames=(30, 30), action_units={0: units, 1: units}), make_recipe(held_out=0))
+    assert not dataset.notes or not any("action units" in note for note in dataset.notes)
+    for index in range(30):
+        sample = dataset[index]
+        shown = [frame for _, frame in where(sample["frames"])]
+        known = sample["action_units_known"]
+        np.testing.assert_array_equal(known.numpy(), np.isfinite(units[shown]))
+        np.testing.assert_array_equal(sample["action_units"].numpy(), np.nan_to_num(units[shown]))
+    clip = dataset.collate([dataset[0], dataset[1]])
+    assert clip.action_units.shape == clip.action_units_known.shape == (2, 5, 17)
+    assert clip.action_units.dtype == torch.float32 and clip.action_units_known.dtype == torch.bool
+
+
+def test_a_clip_without_action_units_among_others_has_unknown_ones(make_folder, make_recipe, units):
+    dataset = PreparedClips(make_folder(frames=(30, 30), action_units={1: units}), make_recipe(held_out=0))
+    assert "1 of 2 clips have no action units; theirs are unknown." in dataset.notes
+    for sample in (dataset[index] for index in range(12)):
+        clip, first = where(sample["frames"])[0]
+        assert sample["action_units_known"].any() == (clip == 1) and torch.isfinite(sample["action_units"]).all()
+
+
+def test_clips_without_any_carry_none(make_folder, make_recipe):
+    dataset = PreparedClips(make_folder(), make_recipe())
+    assert dataset.collate([dataset[0]]).action_units is None and dataset.collate([dataset[0]]).action_units_known is None

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from fctfg.action_units import NAMES
 from fctfg.data import SyntheticClips, TalkingHead, clip_loader, make_dataset, write_synthetic_video
 from fctfg.data.heads import Look, Pose, Shape, smooth, turned
 from fctfg.data.painting import paint
@@ -121,6 +122,18 @@ def test_samples_are_those_of_a_prepared_folder(make_recipe, crop):
     assert clip.landmarks.abs().max() < 1.3
     if crop == "wav2lip":
         assert (clip.landmarks[:, :, 48:68, 1] > 0).all() and (clip.landmarks[:, :, 36:48, 1] < 0).all()
+
+
+def test_a_drawn_face_says_what_its_muscles_do():
+    head = TalkingHead(seconds=1.0)
+    units = HeadFootage(head, "wav2lip", 32).action_units(range(25))
+    assert units.shape == (25, 17) and units.dtype == np.float32
+    of = dict(zip(NAMES, units.T))
+    np.testing.assert_allclose(of["AU26"], head.opening, rtol=1e-6)
+    np.testing.assert_allclose(of["AU45"], [pose.blink for pose in head.poses], rtol=1e-6)
+    assert (of["AU25"] >= of["AU26"]).all() and np.isnan(of["AU12"]).all()
+    known = units[np.isfinite(units)]
+    assert known.min() >= 0 and known.max() <= 1
 
 
 def test_speakers_of_the_splits_differ(make_recipe):
