@@ -1,0 +1,3 @@
+"""Weight files that others publish."""
+
+from .shelf import find, folder
