@@ -442,8 +442,7 @@ class Metric(ABC):
     blindness: ClassVar[str]
     """What it cannot see, and what misleads it."""
     needs: ClassVar[frozenset[str]] = frozenset()
-    """Of "face", "sound" and "reference": a film that lacks one is not measured."""
-    """Of an instance, what it needs with its options; of the class, with the default ones."""
+    """Of "face", "sound" and "reference": a film that lacks one is not measured. An instance says it of its options."""
     frame_rate: ClassVar[int | None] = None
     """The frames per second that it is defined for; None takes the film's own."""
     test_options: ClassVar[dict] = {}
