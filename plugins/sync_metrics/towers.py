@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -31,36 +30,30 @@ class QuickTowers:
 
     def __init__(self, network: SyncNet, device: torch.device, precision: str):
         network = copy.deepcopy(network).eval().requires_grad_(False)
-        for tower in (network.netcnnlip, network.netcnnaud):
-            for place, layer in enumerate(tower):
-                if isinstance(layer, FlatConv3d):
-                    tower[place] = _over_pictures(layer)
+        network.netcnnlip, network.netcnnaud = (
+            nn.Sequential(*(_over_pictures(layer) if isinstance(layer, FlatConv3d) else layer for layer in tower))
+            for tower in (network.netcnnlip, network.netcnnaud))
         fold_norms(network)
-        self.network = network.to(device=device, memory_format=torch.channels_last)
+        network.netcnnlip = nn.Sequential(*_pools_first(network.netcnnlip))
+        self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        for tower in (network.netcnnlip, network.netcnnaud):  # what makes vectors of their features stays exact
+            tower.to(self._dtype, memory_format=torch.channels_last)
+        self.network = network.to(device)
         self.device = device
-        self.precision = precision
-
-    def watch(self, faces: np.ndarray) -> Tensor:
-        """Mouths (T - 4, A) of every five consecutive of `faces` (T, 224, 224, 3) uint8 RGB."""
-        shown = torch.from_numpy(faces).to(self.device).flip(-1)  # it knows BGR from 0 to 255
-        windows = shown.unfold(0, WINDOW, 1)  # (T - 4, 224, 224, 3, 5)
-        # Frames side by side as channels, which are last in memory.
-        pictures = windows.transpose(-1, -2).flatten(-2).to(self._dtype).permute(0, 3, 1, 2)
-        return self._run(lambda: self.network.netfclip(self.network.netcnnlip(pictures).flatten(1)))
-
-    def listen(self, cepstra: Tensor) -> Tensor:
-        """Sounds (M, A) of `cepstra` (M, 13, 20)."""
-        return self._run(lambda: self.network.listen(cepstra.to(self.device)))
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
     @torch.no_grad()
-    def _run(self, compute) -> Tensor:
-        lower = self.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16) if lower else nullcontext():
-            return compute().float().cpu()
+    def watch(self, faces: np.ndarray) -> Tensor:
+        """Mouths (T - 4, A) of every five consecutive of `faces` (T, 224, 224, 3) uint8 RGB."""
+        shown = torch.from_numpy(faces).to(self.device).flip(-1).to(self._dtype)  # it knows BGR from 0 to 255
+        # Five frames side by side as channels, which are last in memory.
+        pictures = torch.cat([shown[k:len(shown) - WINDOW + 1 + k] for k in range(WINDOW)], -1).permute(0, 3, 1, 2)
+        return self.network.netfclip(self.network.netcnnlip(pictures).flatten(1).float()).cpu()
+
+    @torch.no_grad()
+    def listen(self, cepstra: Tensor) -> Tensor:
+        """Sounds (M, A) of `cepstra` (M, 13, 20)."""
+        features = self.network.netcnnaud(cepstra.to(self.device, self._dtype)[:, None])
+        return self.network.netfcaud(features.flatten(1).float()).cpu()
 
 
 def _over_pictures(layer: FlatConv3d) -> nn.Conv2d:
@@ -70,6 +63,36 @@ def _over_pictures(layer: FlatConv3d) -> nn.Conv2d:
     plain.weight.data = layer.weight.data.transpose(1, 2).flatten(1, 2)
     plain.bias.data = layer.bias.data
     return plain.requires_grad_(False).eval()
+
+
+class Greatest(nn.Module):
+    """What MaxPool2d(3, 2, padding) gives of numbers from 0 on, and of others after a ReLU: five times as fast in bf16
+    on a CPU, as three maxima of rows and three of columns."""
+
+    def __init__(self, padding: int):
+        super().__init__()
+        self.padding = padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        for dim in (2, 3):
+            if self.padding:
+                shape = list(x.shape)
+                shape[dim] = self.padding
+                zeros = x.new_zeros(shape)
+                x = torch.cat([zeros, x, zeros], dim)
+            count = (x.shape[dim] - 3) // 2 + 1
+            first, second, third = (x.narrow(dim, k, 2 * count - 1).unfold(dim, 1, 2)[..., 0] for k in range(3))
+            x = torch.maximum(torch.maximum(first, second), third)
+        return x
+
+
+def _pools_first(layers: nn.Sequential) -> list[nn.Module]:
+    """`layers` without what does nothing, and with each pooling before its ReLU, which then has a quarter to do."""
+    ordered = [layer for layer in layers if not isinstance(layer, nn.Identity)]
+    for place, layer in enumerate(ordered):
+        if isinstance(layer, nn.MaxPool2d):
+            ordered[place - 1:place + 1] = [Greatest(layer.padding), ordered[place - 1]]
+    return ordered
 
 
 class TrackDistances:
