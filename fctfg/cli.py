@@ -13,6 +13,7 @@ import click
 
 from . import registry
 from .errors import FctfgError, MissingExtra
+from .weights.commands import COMMANDS as WEIGHTS_COMMANDS
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 MACHINE_ERRORS = NO_ROOM | {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -359,6 +360,38 @@ def sync_check(videos, run_folder, as_json, **options):
         raise click.ClickException(f"{len(failures)} of {len(videos)} videos failed.")
 
 
+def _measuring(command):
+    """The options that say how films are measured."""
+    for option in reversed([
+        click.option("--metric", "metrics", multiple=True, metavar="NAME[:KEY=VALUE,...]", help="What to measure; see fctfg list-plugins --kind metric.  [default: all that can run]"),
+        click.option("--detector", type=PluginName("detector"), default="dlib-hog", show_default=True, help="What finds the faces."),
+        click.option("--speaker", default="largest", show_default=True, help="Which face: largest, left:2, right:1, 640,200 or picture.jpg."),
+        click.option("--processes", type=click.IntRange(1), help="Films measured at once.  [default: one a core]"),
+        click.option("--embed", is_flag=True, help="Keep small videos inside the page, so that it can be sent alone."),
+        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps."),
+    ]):
+        command = option(command)
+    return command
+
+
+def _how(metrics, detector, speaker, processes, device):
+    from .evaluation.running import How
+
+    return How(tuple(metrics), detector, speaker, device, processes)
+
+
+@main.command()
+@click.argument("generated", metavar="GENERATED", type=click.Path())
+@click.option("--reference", type=click.Path(), help="The real video; for a folder, a folder with videos of the same names.")
+@click.option("--out", type=click.Path(file_okay=False), default="report", show_default=True, help="The report's folder; one that was interrupted goes on.")
+@_measuring
+def evaluate(generated, reference, out, embed, **how):
+    """Measure a video, a folder of videos, or a CSV table of pairs."""
+    from .evaluation.running import evaluate as measure
+
+    measure(generated, out, reference, _how(**how), embed=embed, say=click.echo)
+
+
 @main.command()
 @click.option("--out", type=click.Path(file_okay=False), default="fctfg-demo", show_default=True, help="The folder to write to.")
 def demo(out):
@@ -366,3 +399,12 @@ def demo(out):
     from .demo import demo as run_demo
 
     run_demo(out)
+
+
+@main.group(cls=Commands)
+def weights():
+    """Public weight files: list, fetch, check and import them."""
+
+
+for _command in WEIGHTS_COMMANDS:
+    weights.add_command(_command)

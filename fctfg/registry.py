@@ -32,7 +32,10 @@ KINDS = {  # kind -> entry-point group
     "detector": "fctfg.detectors",
     "metric": "fctfg.metrics",
     "recipe": "fctfg.recipes",
+    "weights": "fctfg.weights",
 }
+IN_YAML = {"recipe", "weights"}
+"""The kinds whose plugins are YAML files."""
 
 # What brings a module that a plugin may lack; a plugin's own package answers for everything else.
 EXTRAS = {"mediapipe": "mediapipe", "face_alignment": "face-alignment", "insightface": "insightface",
@@ -50,7 +53,7 @@ class Plugin:
     package: str
     version: str
     target: str
-    """`module:Class`, or `package:file.yaml` for a recipe."""
+    """`module:Class`, or `package:file.yaml` for a recipe or weights."""
 
     def load(self) -> type:
         """Import the class.
@@ -75,7 +78,7 @@ class Plugin:
         return cls
 
     def path(self) -> Path:
-        """The YAML file a recipe plugin names. Imports at most the packages above it.
+        """The YAML file that the plugin names. Imports at most the packages above it.
 
         Raises:
             BrokenPlugin: the package or its file is not there.
@@ -93,7 +96,7 @@ class Plugin:
     def problem(self) -> errors.BrokenPlugin | None:
         """Why it cannot be used and what would mend it; None where it can."""
         try:
-            self.path() if self.kind == "recipe" else self.load()
+            self.path() if self.kind in IN_YAML else self.load()
         except errors.BrokenPlugin as error:
             return error
         return None

@@ -130,6 +130,16 @@ def recognise(weights: PublicWeights, among: Iterable[Recipe] | None = None,
     return max(ranked, key=lambda pair: pair[0])[1] if ranked else likely[0][1]
 
 
+def looks_like(weights: PublicWeights) -> list[tuple[Match, list[str]]]:
+    """Every public file of the installed recipes that `weights` may be, the likeliest first, each with what keeps it from
+    filling that recipe's model and losses.
+
+    Raises:
+        BadWeights: it is of a kind that a translation knows and refuses, and nothing else.
+    """
+    return [(match, _problems(match, _blank_places(match))) for _, match in _likely(weights, recipes())]
+
+
 def _likely(weights: PublicWeights, among: Iterable[Recipe]) -> list[tuple[float, Match]]:
     """What `weights` may be, with how well its keys agree, the likeliest first.
 

@@ -1,3 +1,8 @@
-"""Weight files that others publish."""
+"""Weight files that others publish: which there are, where they lie, fetching them when asked to, telling what one is.
 
-from .shelf import find, folder
+Finding and listing import neither torch nor any plugin. Nothing is fetched unasked.
+"""
+
+from .shelf import find, folder, how_to_get, located, need
+
+__all__ = ["find", "folder", "how_to_get", "located", "need"]

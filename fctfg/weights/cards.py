@@ -1,0 +1,132 @@
+"""What is known of each public weight file: where it comes from, under which licence, and what it is for.
+
+A package states this in a YAML file, a list of cards, which it offers as an entry point of the group `fctfg.weights`.
+Files that only a recipe names among its `public_files` have a card made of what the recipe says.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .. import registry
+from ..errors import BadWeights, FctfgError
+from ..recipe import Recipe
+
+Form = Literal["torch.save", "TorchScript", "safetensors", "Keras", "ONNX", "TFLite", "MediaPipe task", "dlib",
+               "transformers folder", "zip"]
+
+
+class Weights(BaseModel):
+    """One public weight file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    """Its file name, by which it is asked for and kept."""
+    purpose: str = ""
+    """What it is for, in a sentence without its end."""
+    licence: str
+    source: str
+    """The page or repository of whoever publishes it."""
+    paper: str = ""
+    used_by: tuple[str, ...] = ()
+    """`detector dlib-hog`, `recipe wav2lip`; recipes that name the file are added."""
+    url: str | None = None
+    """Where it can be fetched; None where no such place is published, or a person must click."""
+    size: int | None = Field(None, gt=0)
+    """Bytes, to a thousandth; None where not published."""
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{8,64}$")
+    """Its first digits where no more are published, as in the file names of PyTorch; None where none are."""
+    form: Form | None = None
+    signs: tuple[str, ...] = ()
+    """What occurs in this file and no other of its form: names of tensors, inputs and outputs, members of an archive,
+    with their shape where that tells (`features.0.weight 64x3x11x11`)."""
+    package: str | None = None
+    """The file of an installed package that it is, import name first: `lpips/weights/v0.1/alex.pth`."""
+    pip: str | None = None
+    """What brings that package."""
+
+    def in_package(self) -> Path | None:
+        """The file of an installed package, which is not imported; None where it is not there."""
+        if not self.package:
+            return None
+        module, _, inside = self.package.partition("/")
+        try:
+            spec = find_spec(module)
+        except (ImportError, ValueError):
+            return None
+        places = (Path(place) / inside for place in (spec.submodule_search_locations if spec else None) or ())
+        return next((path for path in places if path.is_file()), None)
+
+
+def known() -> list[Weights]:
+    """The cards of all installed packages, by name. A file that cannot be read is passed over."""
+    cards = {card.name: card for card in _stated()}
+    for recipe in Recipe.installed():
+        user = f"recipe {recipe.name}"
+        for file in recipe.public_files:
+            for name in file.files:
+                card = cards.get(name) or Weights(name=name, licence=file.licence, source=file.source)
+                if user not in card.used_by:
+                    cards[name] = card.model_copy(update={"used_by": (*card.used_by, user)})
+    return sorted(cards.values(), key=lambda card: card.name.lower())
+
+
+def card(name: str) -> Weights:
+    """The one called `name`, whatever the case.
+
+    Raises:
+        BadWeights: there is none; the message has the nearest.
+    """
+    cards = known()
+    for wanted in cards:
+        if wanted.name.lower() == name.lower():
+            return wanted
+    raise BadWeights(f"No public weights called '{name}'.{registry.suggest(name, [card.name for card in cards])} "
+                     "`fctfg weights list` has them all.")
+
+
+def stated(name: str) -> Weights | None:
+    """The card called exactly `name` in a YAML file, without asking the recipes."""
+    return next((card for card in _stated() if card.name == name), None)
+
+
+def _stated() -> list[Weights]:
+    cards = []
+    for plugin in registry.plugins("weights"):
+        try:
+            path = plugin.path()
+            cards += read_cards(path, path.stat().st_mtime_ns)
+        except (FctfgError, OSError):
+            continue
+    return cards
+
+
+@lru_cache(maxsize=64)
+def read_cards(path: Path, _changed: int = 0) -> tuple[Weights, ...]:
+    """The cards in a YAML file.
+
+    Raises:
+        BadWeights: it is not a list of cards; the message has the first thing that is wrong.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadWeights(f"{path} cannot be read: {str(error).splitlines()[0]}.") from None
+    if not isinstance(content, list):
+        raise BadWeights(f"{path} is not a list of weight files.")
+    cards = []
+    for number, fields in enumerate(content, 1):
+        try:
+            cards.append(Weights.model_validate(fields))
+        except ValidationError as error:
+            problem = error.errors()[0]
+            where = ".".join(map(str, problem["loc"]))
+            raise BadWeights(f"{path}, file {number}: {where}: {problem['msg']}.") from None
+    return tuple(cards)
