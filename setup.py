@@ -24,7 +24,7 @@ setup(
     packages=[*find_packages(include=["fctfg", "fctfg.*"]), "fctfg_plugins",
               *(f"fctfg_plugins.{name}" for name in find_packages("plugins"))],
     package_dir={"fctfg_plugins": "plugins"},
-    package_data={"fctfg": ["recipes/*.yaml", "assets/*"], "fctfg_plugins": ["*/README.md"]},
+    package_data={"fctfg": ["recipes/*.yaml", "assets/*", "evaluation/page.css", "evaluation/page.js"], "fctfg_plugins": ["*/README.md", "*/weights.yaml"]},
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.4",
@@ -56,6 +56,7 @@ setup(
         "console_scripts": ["fctfg = fctfg.cli:main"],
         "fctfg.visual_encoders": [
             "e4e = fctfg_plugins.psp:E4EEncoder",
+            "ganimation = fctfg_plugins.ganimation:GANimationVisualEncoder",
             "hyperstyle = fctfg_plugins.hyperstyle:HyperStyleEncoder",
             "lipgan = fctfg_plugins.lipgan:LipGANVisualEncoder",
             "psp = fctfg_plugins.psp:PSPEncoder",
@@ -67,6 +68,7 @@ setup(
             "wav2lip = fctfg_plugins.wav2lip:Wav2LipVisualEncoder",
         ],
         "fctfg.audio_encoders": [
+            "aunet = fctfg_plugins.aunet:AUNetAudioEncoder",
             "hubert = fctfg_plugins.self_supervised:HubertAudioEncoder",
             "lipgan = fctfg_plugins.lipgan:LipGANAudioEncoder",
             "lipgan-mfcc = fctfg_plugins.lipgan:LipGANMFCCAudioEncoder",
@@ -78,6 +80,7 @@ setup(
             "wav2vec2 = fctfg_plugins.self_supervised:Wav2Vec2AudioEncoder",
         ],
         "fctfg.fusions": [
+            "action-units = fctfg_plugins.ganimation:ActionUnitsFusion",
             "add = fctfg_plugins.tiny:AddFusion",
             "canonical-motion = fctfg_plugins.fc_tfg:CanonicalMotionFusion",
             "speech = fctfg_plugins.wav2lip:SpeechFusion",
@@ -85,6 +88,7 @@ setup(
             "warp = fctfg_plugins.warp:WarpFusion",
         ],
         "fctfg.decoders": [
+            "ganimation = fctfg_plugins.ganimation:GANimationDecoder",
             "lipgan = fctfg_plugins.lipgan:LipGANDecoder",
             "speech2vid = fctfg_plugins.speech2vid:Speech2VidDecoder",
             "stylegan2 = fctfg_plugins.stylegan2:StyleGAN2Decoder",
@@ -93,8 +97,11 @@ setup(
             "wav2lip = fctfg_plugins.wav2lip:Wav2LipDecoder",
         ],
         "fctfg.losses": [
+            "action-units = fctfg_plugins.aunet:ActionUnitsLoss",
+            "av-contrast = fctfg_plugins.aunet:AVContrastCritic",
             "delta-norm = fctfg_plugins.latent:DeltaNormLoss",
             "gan = fctfg_plugins.tiny:TinyGANLoss",
+            "ganimation = fctfg_plugins.ganimation:GANimationCritic",
             "identity = fctfg_plugins.arcface:IdentityLoss",
             "l1 = fctfg_plugins.pixel:L1Loss",
             "l2 = fctfg_plugins.pixel:L2Loss",
@@ -112,7 +119,9 @@ setup(
             "w-norm = fctfg_plugins.latent:WNormLoss",
         ],
         "fctfg.tasks": [
+            "express = fctfg_plugins.ganimation:ExpressTask",
             "invert = fctfg.tasks:InvertTask",
+            "listen = fctfg_plugins.aunet:ListenTask",
             "observe = fctfg.tasks:ObserveTask",
             "refine = fctfg.tasks:RefineTask",
             "synthesise = fctfg.tasks:SynthesiseTask",
@@ -121,6 +130,7 @@ setup(
         "fctfg.detectors": [
             "dlib-cnn = fctfg_plugins.dlib_faces:DlibCNNDetector",
             "dlib-hog = fctfg_plugins.dlib_faces:DlibHOGDetector",
+            "mediapipe = fctfg_plugins.mediapipe_faces.detector:MediaPipeDetector",
         ],
         "fctfg.recipes": [
             "fc-tfg = fctfg.recipes:fc_tfg.yaml",
@@ -133,6 +143,18 @@ setup(
             "tiny = fctfg.recipes:tiny.yaml",
             "warp = fctfg.recipes:warp.yaml",
             "wav2lip = fctfg.recipes:wav2lip.yaml",
+        ],
+        "fctfg.weights": [
+            "arcface = fctfg_plugins.arcface:weights.yaml",
+            "dlib-faces = fctfg_plugins.dlib_faces:weights.yaml",
+            "hyperstyle = fctfg_plugins.hyperstyle:weights.yaml",
+            "lipgan = fctfg_plugins.lipgan:weights.yaml",
+            "perceptual = fctfg_plugins.perceptual:weights.yaml",
+            "psp = fctfg_plugins.psp:weights.yaml",
+            "self-supervised = fctfg_plugins.self_supervised:weights.yaml",
+            "stylegan2 = fctfg_plugins.stylegan2:weights.yaml",
+            "syncnet = fctfg_plugins.syncnet:weights.yaml",
+            "wav2lip = fctfg_plugins.wav2lip:weights.yaml",
         ],
     },
 )

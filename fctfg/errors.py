@@ -60,3 +60,7 @@ class TrainingFailed(FctfgError, RuntimeError):
 
 class CannotMeasure(FctfgError, ValueError):
     """Nothing can be said of a film by this metric; the message says why, and heads its row in the report."""
+
+
+class MeasuringFailed(FctfgError, RuntimeError):
+    """Metrics or processes failed while the others went on; the message says where the tracebacks are."""

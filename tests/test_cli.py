@@ -18,6 +18,7 @@ OPTIONS = {  # the command line does not grow by accident
     "demo": {"out"},
     "doctor": {"as_json"},
     "edit": {"picture", "run_folder", "direction", "by", "motions", "name", "out", "speaker", "detector", "device"},
+    "evaluate": {"generated", "reference", "out", "metrics", "detector", "speaker", "processes", "embed", "device"},
     "generate": {"face", "audio", "out", "run_folder", "recipe", "checkpoint", "speaker", "when_audio_is_longer",
                  "when_audio_is_shorter", "driving", "motion", "other_driving", "blend", "direction", "by", "canonical", "fps",
                  "detector", "batch", "jobs", "device", "precision"},

@@ -52,6 +52,8 @@ class Finding:
     traceback: str = ""
     """Where our own error, or the metric's, came from; empty where the film is to blame."""
     notes: list[str] = field(default_factory=list)
+    frame_rate: float = 25.0
+    """Of the frames that the metric saw."""
     seconds: float = 0.0
     """That the metric took."""
 
@@ -126,6 +128,8 @@ def measure(pair: Pair, metrics: Mapping[str, Metric], detector: str = "dlib-hog
         rates = sorted({_rate(work.metric, film) for work in ready})
         for number, rate in enumerate(rates):
             group = [work for work in ready if _rate(work.metric, film) == rate]
+            for work in group:
+                work.finding.frame_rate = float(rate)
             for share in _pass(group, film, reference, rate, detector, speaker):
                 yield (number + share) / len(rates)
     for work in works:

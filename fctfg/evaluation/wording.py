@@ -1,0 +1,48 @@
+"""How numbers, and what is missing, are worded, the same on the terminal, in LaTeX and on the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from .results import Cell, Results
+
+ARROWS = {"higher": "↑", "lower": "↓", "near zero": "→ 0", "near the reference": "≈ reference", "neither": ""}
+
+
+def number(value: float) -> str:
+    """Four digits that count: 0.9731, 31.25, 1204."""
+    if not math.isfinite(value):
+        return str(value)
+    size = math.floor(math.log10(abs(value))) if value else 0
+    return f"{value:.{min(6, max(0, 3 - size))}f}"
+
+
+def told(cell: Cell) -> str:
+    """A mean with its interval: `7.412 [7.011, 7.730]`."""
+    if cell.mean is None:
+        return "–"
+    return number(cell.mean) + (f" [{number(cell.low)}, {number(cell.high)}]" if cell.low is not None else "")
+
+
+def counted(cell: Cell) -> str:
+    """`9 of 10`; where the mean is of fewer, for comparison, that too."""
+    text = f"{cell.n_scored} of {cell.n_given}"
+    return text if cell.n_mean in (cell.n_scored, 0) else f"{text}, mean of {cell.n_mean}"
+
+
+def remarks(results: Results) -> Iterator[str]:
+    """What was not measured, and why; what was not run; what else is to be known."""
+    for label in results.facts:
+        for system in results.systems:
+            reasons: dict[str, list[str]] = {}
+            for clip in results.clips:
+                row = results.row(system, label, clip)
+                if row is None or row.state != "scored":
+                    reasons.setdefault(row.why if row else "no film of this clip", []).append(clip)
+            for why, clips in reasons.items():
+                few = ", ".join(clips[:3]) + (", ..." if len(clips) > 3 else "")
+                yield f"{label}, {system}: {len(clips)} of {len(results.clips)} not measured ({few}): {why}"
+    for name, why in results.absent.items():
+        yield f"not run: {name}: {why}"
+    yield from results.notes
