@@ -253,8 +253,9 @@ class LossContract(ComponentContract):
         motion = torch.randn(B, frames, *self.codes, generator=draw).requires_grad_(True)
         codes = canonical[:, None] + motion
         real_codes = torch.randn(B, frames, *self.codes, generator=draw)
-        return (Output(drawn + 0.01 * codes.sin().mean((2, 3))[..., None, None, None], latent=Latent(codes, canonical, motion),
-                       extra={"real_codes": real_codes}), clip), {}
+        speech = torch.rand(B, frames, 17, generator=draw).requires_grad_(True)  # as many as action units
+        return (Output(drawn + 0.01 * codes.sin().mean((2, 3))[..., None, None, None], speech=speech,
+                       latent=Latent(codes, canonical, motion), extra={"real_codes": real_codes}), clip), {}
 
     def check_shapes(self, out: Tensor, frames):
         assert out.shape == ()
@@ -263,10 +264,10 @@ class LossContract(ComponentContract):
         """A mean over the batch: two equal clips score as one does."""
 
     def test_what_the_model_made_is_what_it_judges(self):
-        """The gradient reaches the picture or its codes, and no critic's weights."""
+        """The gradient reaches the picture, its codes or its speech, and no critic's weights."""
         loss = self.make().requires_grad_(False)
         (output, clip), _ = self.inputs()
-        made = [output.frames, output.latent.codes, output.latent.canonical, output.latent.motion]
+        made = [output.frames, output.speech, output.latent.codes, output.latent.canonical, output.latent.motion]
         for tensor in made:
             tensor.retain_grad()
         loss(output, clip).backward()
