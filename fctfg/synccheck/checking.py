@@ -68,7 +68,7 @@ class SyncChecker:
             if not record.clips:
                 raise BadMedia(f"{path} {self._reason(record)}.")
             wave = media.read_sound(path, SAMPLE_RATE)
-            judged = [self._judge(ClipFile(Path(folder, clip["file"])), round(clip["start"] * FRAME_RATE), wave)
+            judged = [self.judge_clip(ClipFile(Path(folder, clip["file"])), round(clip["start"] * FRAME_RATE), wave)
                       for clip in sorted(record.clips, key=lambda clip: clip["start"])]
         times, log_odds = (np.concatenate(parts) for parts in zip(*judged))
         seconds = min(sum(clip["seconds"] for clip in record.clips), duration)
@@ -90,10 +90,10 @@ class SyncChecker:
         return REASONS[worst["reason"]].format(detector=self.settings.detector, least=LEAST_FACE, seconds=LEAST_SECONDS)
 
     @torch.no_grad()
-    def _judge(self, file: ClipFile, first: int, wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """When the windows of a clip begin (W,), and their log odds (W, 2 reach + 1).
+    def judge_clip(self, file: ClipFile, first: int, wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """When the windows of a prepared clip begin (W,), and their log odds (W, 2 reach + 1).
 
-        The clip's first frame is number `first` of the video, `wave` all of its sound.
+        The clip's first frame is number `first` of the video, `wave` all of its sound at 16 kHz.
         """
         frames = np.arange(file.num_frames)
         more = (self.reach + 1) / FRAME_RATE
