@@ -1,0 +1,1 @@
+"""Faces, landmarks and action units by MediaPipe; the tables here do without it."""
