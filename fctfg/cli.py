@@ -393,6 +393,18 @@ def evaluate(generated, reference, out, embed, **how):
 
 
 @main.command()
+@click.argument("systems", nargs=-1, required=True, metavar="[NAME=]RUN_OR_FOLDER...", type=click.Path())
+@click.option("--reference", type=click.Path(), help="A folder with the real videos; runs draw them.")
+@click.option("--out", type=click.Path(file_okay=False), default="comparison", show_default=True, help="The report's folder; one that was interrupted goes on.")
+@_measuring
+def compare(systems, reference, out, embed, **how):
+    """Put several systems beside each other: reports of evaluate, folders of videos, runs."""
+    from .evaluation.comparing import compare as put_beside
+
+    put_beside(systems, out, reference, _how(**how), embed=embed, say=click.echo)
+
+
+@main.command()
 @click.option("--out", type=click.Path(file_okay=False), default="fctfg-demo", show_default=True, help="The folder to write to.")
 def demo(out):
     """Make a portrait talk, with nothing but what is installed."""

@@ -131,7 +131,19 @@ def run_jobs(table: str | Path, *, say: Callable[[str], None] = print, common: d
     Raises:
         BadJobs: the table cannot be used, before anything is drawn; or jobs failed, with the list, after the last.
     """
-    jobs = read_jobs(table)
+    results = draw_jobs(read_jobs(table), say=say, common=common, **studio)
+    for line in render(results):
+        say(line)
+    if failed := [result for result in results if result.state == "failed"]:
+        listed = "; ".join(f"line {result.job.line}, {result.job.out}: {result.problem.rstrip('.')}"
+                           for result in failed)
+        raise BadJobs(f"{len(failed)} of {len(results)} jobs failed: {listed}.")
+    return results
+
+
+def draw_jobs(jobs: list[Job], *, say: Callable[[str], None] = print, common: dict[str, Any] | None = None,
+              **studio: Any) -> list[Result]:
+    """What became of each of `jobs`, in order, as `run_jobs` draws them; none raises."""
     if not (common or {}).get("other_driving"):
         studio["blend"] = 0.0
     problems = {job.line: problem for job in jobs if (problem := _problem_of(job))}
@@ -149,14 +161,7 @@ def run_jobs(table: str | Path, *, say: Callable[[str], None] = print, common: d
                 if results[-1].problem:
                     say(f"line {job.line}: {results[-1].problem}")
             advance.job()
-    for line in render(results):
-        say(line)
-    if failed := [result for result in results if result.state == "failed"]:
-        listed = "; ".join(f"line {result.job.line}, {result.job.out}: {result.problem.rstrip('.')}"
-                           for result in failed)
-        raise BadJobs(f"{len(failed)} of {len(results)} jobs failed: {listed}.")
     return results
-
 
 def _problem_of(job: Job) -> str:
     try:

@@ -15,6 +15,7 @@ from fctfg.cli import main
 from fctfg.recipe import Recipe
 
 OPTIONS = {  # the command line does not grow by accident
+    "compare": {"systems", "reference", "out", "metrics", "detector", "speaker", "processes", "embed", "device"},
     "demo": {"out"},
     "doctor": {"as_json"},
     "edit": {"picture", "run_folder", "direction", "by", "motions", "name", "out", "speaker", "detector", "device"},

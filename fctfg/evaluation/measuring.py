@@ -40,6 +40,8 @@ class Pair:
     reference: Path | None = None
     problem: str = ""
     """Why there is no reference."""
+    missing: str = ""
+    """Why there is no film, where one should have been."""
 
 
 @dataclass
@@ -138,6 +140,8 @@ def measure(pair: Pair, metrics: Mapping[str, Metric], detector: str = "dlib-hog
 
 def _opened(pair: Pair) -> tuple[_Footage, _Footage | None, str]:
     """The film, its reference, and why there is none."""
+    if pair.missing:
+        raise BadMedia(pair.missing)
     film = _Footage.open(pair.generated)
     if pair.reference is None:
         return film, None, pair.problem or "no reference was given"

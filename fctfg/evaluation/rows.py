@@ -91,7 +91,8 @@ def plain(value: Any) -> Any:
 
 def key_of(pair: Pair, facts: Facts, detector: str, speaker: str) -> str:
     """Changes with the files and with how they are measured."""
-    parts = [facts.digest, detector, speaker, _identity(pair.generated), pair.reference and _identity(pair.reference), pair.problem]
+    parts = [facts.digest, detector, speaker, _identity(pair.generated), pair.reference and _identity(pair.reference), pair.problem,
+             pair.missing]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
