@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors: threads would only wait for each other
+os.environ.setdefault("FCTFG_WEIGHTS", os.path.join(tempfile.gettempdir(), "fctfg-no-weights"))  # whatever lies on this machine
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as pytest-xdist has it; a process begun here would inherit that
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

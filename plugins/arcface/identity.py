@@ -10,6 +10,7 @@ from fctfg.errors import BadData, BadRecipe
 from fctfg.faces import recrop
 from fctfg.interfaces import Clip, Loss, Output
 from fctfg.registry import suggest
+from fctfg.weights import how_to_get
 
 from .iresnet import BLOCKS, IResNet
 from .irse import IRSE50
@@ -89,8 +90,9 @@ class IdentityLoss(Loss):
         if self.told or first.running_mean.any():
             return None
         self.told = True
+        way = f": {how}" if (how := how_to_get(self.public_file)) else ""
         return ("The identity loss looks through a random network, which tells nobody apart. Fill it from a public "
-                f"file ({self.public_file}) with --start-from, or give the loss no weight with --loss identity=0.")
+                f"file with --start-from {self.public_file}{way}; or give the loss no weight with --loss identity=0.")
 
     def embed(self, frames: Tensor, landmarks: Tensor) -> Tensor:
         """Vectors of length one (B, T, 512) of the faces in `frames` (B, T, 3, H, W), those that are looked at."""

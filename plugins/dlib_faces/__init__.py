@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from PIL import Image
 
 from fctfg.errors import BadWeights, BrokenPlugin
 from fctfg.interfaces import Detector, Face
+from fctfg.weights import located, need
 
 try:
     import dlib
@@ -88,11 +88,11 @@ class _DlibDetector(Detector):
 
     @cached_property
     def _predictor(self):
-        return _load(dlib.shape_predictor, self.landmark_model or find_model(LANDMARKS))
+        return _load(dlib.shape_predictor, self.landmark_model or need(LANDMARKS))
 
     @cached_property
     def _recogniser(self):
-        return _load(dlib.face_recognition_model_v1, self.identity_model or find_model(IDENTITY))
+        return _load(dlib.face_recognition_model_v1, self.identity_model or need(IDENTITY))
 
 
 class DlibHOGDetector(_DlibDetector):
@@ -134,28 +134,15 @@ class DlibCNNDetector(_DlibDetector):
 
     @cached_property
     def _detector(self):
-        return _load(dlib.cnn_face_detection_model_v1, self.model or find_model(MMOD))
+        return _load(dlib.cnn_face_detection_model_v1, self.model or need(MMOD))
 
     def _find(self, picture: np.ndarray, min_score: float) -> list[tuple[dlib.rectangle, float]]:
         found = self._detector(picture, 0)
         return [(face.rect, face.confidence) for face in found if face.confidence >= min_score]
 
 
-def find_model(name: str) -> Path:
-    """The file `name` of the installed package face_recognition_models, which itself is not imported: it breaks without
-    pkg_resources.
-
-    Raises:
-        BrokenPlugin: it is not installed.
-    """
-    spec = find_spec("face_recognition_models")
-    for folder in (spec.submodule_search_locations if spec else None) or ():
-        if (path := Path(folder) / "models" / name).is_file():
-            return path
-    raise BrokenPlugin(f"{name} is missing; pip install face-recognition-models brings it")
-
-
 def _load(model: type, path: str | Path):
+    path = located(path)
     try:
         return model(str(path))
     except RuntimeError as error:

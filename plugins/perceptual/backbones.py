@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -60,7 +61,7 @@ class Backbone(nn.Module):
             features.append(pictures)
         return features
 
-    def fill(self, path: str, architecture: Architecture) -> None:
+    def fill(self, path: str | Path, architecture: Architecture) -> None:
         """Take the weights of a local file, the one of `architecture`.
 
         Raises:

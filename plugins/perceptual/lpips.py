@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 
 from fctfg.checkpoints import read_weights
-from fctfg.errors import BadRecipe, BrokenPlugin
+from fctfg.errors import BadRecipe
 from fctfg.interfaces import Clip, Loss, Output
 from fctfg.registry import suggest
+from fctfg.weights import find, need
 
 from .backbones import ALEXNET, SQUEEZENET, VGG16, Architecture, Backbone
 from .looking import looked_at, random_advice
@@ -19,6 +17,9 @@ from .looking import looked_at, random_advice
 NETS: dict[str, Architecture] = {"alex": ALEXNET, "squeeze": SQUEEZENET, "vgg": VGG16}
 CHANNELS = {"alex": (64, 192, 384, 256, 256), "squeeze": (64, 128, 256, 384, 384, 512, 512),
             "vgg": (64, 128, 256, 512, 512)}
+HEADS = {net: f"lpips-v0.1-{net}.pth" for net in NETS}
+"""The weights of the channels, in the package lpips, which itself is not imported: it calls torchvision in deprecated
+ways."""
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 """ImageNet's mean and standard deviation of pixels in [-1, 1]."""
 
@@ -59,13 +60,15 @@ class LPIPSLoss(Loss):
 
     Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", 2018, arXiv:1801.03924,
     version 0.1. pSp, e4e and HyperStyle train with `alex` and weight 0.8. The weights of the channels come from the
-    installed package lpips; the backbone, which nothing fetches, from a file of torchvision's that you give: by option
-    or by --start-from. Without one its features are random: they compare edges and textures, but not as people do.
+    installed package lpips; the backbone from a file of torchvision's that you give, by option or by --start-from, or that
+    `fctfg weights fetch` has brought. Without one its features are random: they compare edges and textures, but not as
+    people do.
 
     Args:
         size: of the frames; given by the recipe.
         net: `alex`, the fastest; `vgg`, the authors' choice for training; or `squeeze`, the smallest.
-        backbone: a local file: alexnet-owt-7be5be79.pth, vgg16-397923af.pth or squeezenet1_1-b8a52dc0.pth.
+        backbone: a local file: alexnet-owt-7be5be79.pth, vgg16-397923af.pth or squeezenet1_1-b8a52dc0.pth; where it is
+            left out, the one that `fctfg weights` keeps.
         frames: how many frames of each clip are looked at, evenly spread; None for all of them.
     """
 
@@ -84,8 +87,8 @@ class LPIPSLoss(Loss):
                             f"{NETS[net].least} or more.")
         self.net, self.frames, self.told = net, frames, False
         self.network = LPIPS(net)
-        self.network.load_state_dict(read_weights(_heads(net)).tensors, strict=False)
-        if backbone:
+        self.network.load_state_dict(read_weights(need(HEADS[net])).tensors, strict=False)
+        if backbone := backbone or find(NETS[net].file):
             self.network.net.fill(backbone, NETS[net])
 
     def forward(self, output: Output, clip: Clip) -> Tensor:
@@ -100,16 +103,3 @@ class LPIPSLoss(Loss):
             return None
         self.told = True
         return random_advice("lpips", NETS[self.net].file)
-
-
-def _heads(net: str) -> Path:
-    """The channel weights in the package lpips, which itself is not imported: it calls torchvision in deprecated ways.
-
-    Raises:
-        BrokenPlugin: it is not installed.
-    """
-    spec = find_spec("lpips")
-    for folder in (spec.submodule_search_locations if spec else None) or ():
-        if (path := Path(folder) / "weights" / "v0.1" / f"{net}.pth").is_file():
-            return path
-    raise BrokenPlugin("package lpips is missing; pip install lpips brings it")

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from fctfg.errors import BadRecipe
 from fctfg.interfaces import Clip, Loss, Output
+from fctfg.weights import find
 
 from .backbones import VGG19, Backbone
 from .looking import looked_at, random_advice
@@ -23,8 +24,9 @@ class VGG19Loss(Loss):
 
     Siarohin et al., "First Order Motion Model for Image Animation", 2019, arXiv:2003.00196, after Johnson et al., 2016,
     arXiv:1603.08155: the layers relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1, on a pyramid of Gaussian blurs. FC-TFG
-    names VGG19 without saying how. The backbone, which nothing fetches, comes from a file of torchvision's that you
-    give: by option or by --start-from; without one its features are random. Pixels are clamped to [-1, 1].
+    names VGG19 without saying how. The backbone comes from a file of torchvision's that you give, by option or by
+    --start-from, or that `fctfg weights fetch` has brought; without one its features are random. Pixels are clamped to
+    [-1, 1].
 
     Differs: scales at which a frame has less than 16 px a side, of which relu5_1 shows nothing, are left out.
 
@@ -32,7 +34,7 @@ class VGG19Loss(Loss):
         size: of the frames; given by the recipe.
         weights: of the five layers.
         scales: each one over a whole number.
-        backbone: a local file: vgg19-dcbb9e9d.pth.
+        backbone: a local file: vgg19-dcbb9e9d.pth; where it is left out, the one that `fctfg weights` keeps.
         frames: how many frames of each clip are looked at, evenly spread; None for all of them.
         scale: multiplies the channels of every layer; 1 is the public network. At 64 px 0.25 is nine times as fast.
     """
@@ -62,7 +64,7 @@ class VGG19Loss(Loss):
                             "backbone.")
         self.weights, self.frames, self.told = tuple(map(float, weights)), frames, False
         self.network = Backbone(VGG19, scale)
-        if backbone:
+        if backbone := backbone or (find(VGG19.file) if scale == 1 else None):
             self.network.fill(backbone, VGG19)
         for step in self.steps:
             self.register_buffer(f"blur{step}", gaussian(step), persistent=False)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fctfg.errors import BadOption, BadWeights
 from fctfg.interfaces import FRAME_RATE, SAMPLE_RATE, AudioEncoder
+from fctfg.weights import find, located
 
 AT_ONCE = 32
 """Windows that a frozen network hears at once: the first convolution of one second is 6.5 MB in float32, held thrice."""
@@ -29,7 +30,8 @@ class SelfSupervisedAudioEncoder(AudioEncoder):
     the layers a learnt weighted sum is taken (Yang et al., "SUPERB", 2021, arXiv:2105.01051).
 
     Args:
-        weights: a folder as transformers saves it, with config.json; nothing is fetched.
+        weights: a folder as transformers saves it, with config.json; where it is left out, the authors' base model, if
+            `fctfg weights` keeps it. Nothing is fetched.
         config: what config.json would hold, for a network that is not pretrained; instead of `weights`.
         layers: "all" for the learnt sum, or the number of the one layer that is heard, from 1 on.
         context: seconds of sound before and after the moment a frame begins.
@@ -42,6 +44,8 @@ class SelfSupervisedAudioEncoder(AudioEncoder):
 
     model_type: ClassVar[str]
     """As config.json has it."""
+    public: ClassVar[str]
+    """The base model, as `fctfg weights` calls it."""
     classes: ClassVar[tuple[str, str]]
     """Of transformers: configuration and network."""
     context = (0.5, 0.5)
@@ -53,12 +57,15 @@ class SelfSupervisedAudioEncoder(AudioEncoder):
     def __init__(self, *, weights: str | None = None, config: dict | None = None, layers: int | str = "all",
                  context: Sequence[float] = context, width: int = 512, tune: bool = False):
         super().__init__()
+        if config is None:
+            weights = weights or find(self.public)
         if (weights is None) == (config is None):
             raise BadOption(f"audio encoder '{self.model_type}' wants the folder of a pretrained network, as "
-                            "transformers saves it: --set audio_encoder.options.weights=FOLDER.")
+                            "transformers saves it: --set audio_encoder.options.weights=FOLDER; or keep one with `fctfg "
+                            f"weights import FOLDER`, such as {self.public}.")
         self.width, self.tune = width, tune
         self.context = before, after = tuple(context)
-        folder = Path(weights or "").expanduser()
+        folder = located(weights or "")
         with _quiet():
             self.network = self._blank(config) if weights is None else self._pretrained(folder)
         self.normalises = weights is None or _says_normalise(folder)
@@ -165,6 +172,7 @@ class HubertAudioEncoder(SelfSupervisedAudioEncoder):
     paper = ("Hsu et al., HuBERT: Self-Supervised Speech Representation Learning by Masked Prediction of Hidden Units, "
              "2021, arXiv:2106.07447")
     model_type = "hubert"
+    public = "hubert-base-ls960"
     classes = ("HubertConfig", "HubertModel")
 
 
@@ -178,6 +186,7 @@ class Wav2Vec2AudioEncoder(SelfSupervisedAudioEncoder):
     paper = ("Baevski et al., wav2vec 2.0: A Framework for Self-Supervised Learning of Speech Representations, 2020, "
              "arXiv:2006.11477")
     model_type = "wav2vec2"
+    public = "wav2vec2-base-960h"
     classes = ("Wav2Vec2Config", "Wav2Vec2Model")
 
 

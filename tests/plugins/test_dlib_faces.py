@@ -140,7 +140,7 @@ def test_without_the_model_files_boxes_are_still_found(monkeypatch, photo):
     monkeypatch.setitem(sys.modules, "face_recognition_models", None)
     detector = registry.build("detector", "dlib-hog")
     box = detector.detect(photo[:256, 96:352])[0].box
-    with pytest.raises(BrokenPlugin, match="shape_predictor_68.* is missing; pip install face-recognition-models"):
+    with pytest.raises(BadWeights, match="shape_predictor_68.* is missing; `pip install face-recognition-models`"):
         detector.landmarks(photo, box)
 
 
