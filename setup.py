@@ -12,6 +12,7 @@ EXTRAS = {
     "insightface": ["insightface>=0.7.3", "onnxruntime>=1.17"],
     "keras": ["h5py>=3.8"],
     "speech": ["transformers>=5"],
+    "yunet": ["opencv-python-headless>=4.8"],
 }
 
 setup(
@@ -131,10 +132,14 @@ setup(
             "dlib-cnn = fctfg_plugins.dlib_faces:DlibCNNDetector",
             "dlib-hog = fctfg_plugins.dlib_faces:DlibHOGDetector",
             "mediapipe = fctfg_plugins.mediapipe_faces.detector:MediaPipeDetector",
+            "yunet = fctfg_plugins.yunet.detector:YuNetDetector",
         ],
         "fctfg.recipes": [
             "fc-tfg = fctfg.recipes:fc_tfg.yaml",
             "fc-tfg-small = fctfg.recipes:fc_tfg_small.yaml",
+            "ietafs = fctfg.recipes:ietafs.yaml",
+            "ietafs-finetune = fctfg.recipes:ietafs_finetune.yaml",
+            "ietafs-small = fctfg.recipes:ietafs_small.yaml",
             "lipgan = fctfg.recipes:lipgan.yaml",
             "speech2vid = fctfg.recipes:speech2vid.yaml",
             "speech2vid-classic = fctfg.recipes:speech2vid_classic.yaml",
@@ -149,12 +154,14 @@ setup(
             "dlib-faces = fctfg_plugins.dlib_faces:weights.yaml",
             "hyperstyle = fctfg_plugins.hyperstyle:weights.yaml",
             "lipgan = fctfg_plugins.lipgan:weights.yaml",
+            "mediapipe-faces = fctfg_plugins.mediapipe_faces:weights.yaml",
             "perceptual = fctfg_plugins.perceptual:weights.yaml",
             "psp = fctfg_plugins.psp:weights.yaml",
             "self-supervised = fctfg_plugins.self_supervised:weights.yaml",
             "stylegan2 = fctfg_plugins.stylegan2:weights.yaml",
             "syncnet = fctfg_plugins.syncnet:weights.yaml",
             "wav2lip = fctfg_plugins.wav2lip:weights.yaml",
+            "yunet = fctfg_plugins.yunet:weights.yaml",
         ],
     },
 )

@@ -40,7 +40,7 @@ def _about(weights: Weights, path: Path | None = None, url: str | None = None) -
     """All that is known of a file, a line for each fact."""
     facts = {"for": weights.purpose, "used by": ", ".join(weights.used_by), "licence": weights.licence,
              "paper": weights.paper or "none named", "source": weights.source,
-             "link": url or weights.url or (f"none; pip install {weights.pip}" if weights.pip else "none published"),
+             "link": url or weights.url or (f"none; pip install {weights.pip}" if weights.pip else "none known"),
              "size": shown(weights.size) or "not published", "sha256": weights.sha256 or "not published",
              "here": str(path) if path else "no"}
     return "\n".join([weights.name, *(f"  {fact:<8} {value}" for fact, value in facts.items() if value)])
@@ -53,12 +53,12 @@ def _print_table(rows: list[tuple[Weights, Path | None]]) -> None:
     from rich.text import Text
 
     table = Table(box=box.SIMPLE, pad_edge=False)
-    for title, keywords in (("", {}), ("file", {"no_wrap": True}), ("size", {"justify": "right", "no_wrap": True}),
-                            ("what for, and its licence", {})):
+    for title, keywords in (("", {}), ("file, and what it is for", {"ratio": 3, "overflow": "fold"}),
+                            ("size", {"justify": "right", "no_wrap": True}), ("licence", {"ratio": 2})):
         table.add_column(title, **keywords)
     for weights, path in rows:
-        about = Text(f"{weights.purpose}\n" if weights.purpose else "").append(weights.licence, style="dim")
-        table.add_row("here" if path else "fetch" if weights.url else "", Text(weights.name), shown(weights.size), about)
+        name = Text(weights.name, style="bold").append(f"\n{weights.purpose}" if weights.purpose else "", style="not bold")
+        table.add_row("here" if path else "fetch" if weights.url else "", name, shown(weights.size), Text(weights.licence))
     Console().print(table)
     here = sum(path is not None for _, path in rows)
     click.echo(f"{here} of {len(rows)} are here, in {shelf.folder()} or in a package.\n"
@@ -155,7 +155,7 @@ def check(files, as_json):
     """Say of files, or of all that are kept, what they are and whether they are whole."""
     from .findings import examine
 
-    paths = [shelf.located(file) for file in files] or kept()
+    paths = [path for file in files for path in _all(shelf.located(file))] or _all(shelf.folder())
     if not paths:
         click.echo("[]" if as_json else f"Nothing is kept in {shelf.folder()}; `fctfg weights list` says what there is.")
         return
@@ -178,13 +178,15 @@ def check(files, as_json):
         raise click.ClickException(f"{bad} of {len(paths)} {'is' if bad == 1 else 'are'} not as they should be.")
 
 
-def kept() -> list[Path]:
-    """What lies in the folder, sums and unfinished files left out."""
+def _all(path: Path) -> list[Path]:
+    """What lies in a folder, unless it is one of transformers, sums and unfinished files left out; else `path` itself."""
     from .sums import FILE
 
-    place = shelf.folder()
-    return sorted(path for path in place.iterdir() if not path.name.startswith(".") and path.name != FILE) \
-        if place.is_dir() else []
+    if path == shelf.folder() and not path.exists():
+        return []
+    if not path.is_dir() or (path / "config.json").is_file():
+        return [path]
+    return sorted(inside for inside in path.iterdir() if not inside.name.startswith(".") and inside.name != FILE)
 
 
 def _described(finding) -> str:

@@ -78,8 +78,12 @@ def _start(path: Path) -> bytes:
 
 def _tensors(path: Path) -> Contents:
     from ..checkpoints import read_weights
+    from ..checkpoints.public import KNOWN_FORMS
 
-    weights = read_weights(path)
+    try:
+        weights = read_weights(path)
+    except BadWeights as error:
+        raise BadWeights(str(error).replace(KNOWN_FORMS, f"{KNOWN_FORMS}, or a file of ONNX, TFLite, MediaPipe or dlib")) from None
     networks = weights.networks or {"": weights.tensors}
     tensors = {name: tensor for network in networks.values() for name, tensor in network.items()}
     numbers = sum(tensor.numel() for network in networks.values() for tensor in network.values())

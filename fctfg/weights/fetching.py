@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -41,7 +42,7 @@ def fetch(weights: Weights, *, url: str | None = None, progress: Progress = lamb
 
     url = url or weights.url
     if not url:
-        raise BadWeights(f"{weights.name} cannot be fetched: its authors publish no link to the file itself. Get it from "
+        raise BadWeights(f"{weights.name} cannot be fetched: no link to the file itself is known. Get it from "
                          f"{weights.source}, then `fctfg weights import {weights.name}`; or name a link with --url.")
     place = folder()
     _make(place)
@@ -185,24 +186,25 @@ class Resuming:
 
 
 def _reason(error: Exception) -> str:
-    """The innermost words of an error of requests, which wraps what it catches several times over."""
+    """An error of requests in words; it wraps what it catches several times over."""
     import requests
+    from urllib3.exceptions import IncompleteRead, NameResolutionError
 
-    if isinstance(error, requests.exceptions.ProxyError):
-        return f"the proxy does not let it through ({os.environ.get('https_proxy') or os.environ.get('HTTPS_PROXY') or 'see HTTPS_PROXY'})"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "its certificate is not trusted here"
-    if isinstance(error, requests.exceptions.ConnectTimeout):
-        return f"no answer in {CONNECT} s"
-    if isinstance(error, requests.Timeout):
-        return f"nothing came for {READ} s"
-    inner = error
-    while nested := getattr(inner, "reason", None) or next((a for a in inner.args if isinstance(a, Exception)), None):
-        if not isinstance(nested, Exception):
-            break
+    for kind, words in ((requests.exceptions.ProxyError, "the proxy that HTTP_PROXY or HTTPS_PROXY names does not let it through"),
+                        (requests.exceptions.SSLError, "its certificate is not trusted here"),
+                        (requests.exceptions.ConnectTimeout, f"no answer in {CONNECT} s"),
+                        (requests.Timeout, f"nothing came for {READ} s")):
+        if isinstance(error, kind):
+            return words
+    inner, nested = error, error
+    while isinstance(nested, Exception):
         inner = nested
-    words = getattr(inner, "strerror", None) or str(inner)
-    return words.rpartition(": ")[2].strip(" .)('\"") or type(error).__name__
+        nested = getattr(inner, "reason", None) or next((a for a in inner.args if isinstance(a, Exception)), None)
+    if isinstance(inner, NameResolutionError):
+        return "its name is not known here, so this machine is offline or the name is wrong"
+    if isinstance(inner, IncompleteRead):
+        return "the connection was closed"
+    return (getattr(inner, "strerror", None) or re.split(r"\[Errno -?\d+\] |: ", str(inner))[-1]).strip(" .") or type(inner).__name__
 
 
 def _number(text: str | None) -> int | None:

@@ -11,6 +11,8 @@ from .cards import Weights, known
 
 SIZES_AGREE = 1e-3
 """Of a size, as it is published."""
+UNREAD = {"TFLite", "dlib"}
+"""The forms of which the beginning alone is read."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def examine(path: str | Path) -> Finding:
     cards = _agreeing(path, found, digest, names)
     if cards and not fits:
         problems = []  # of recipes that have a file that only looks alike
-    bad, remark = _wholeness(path, size, digest, cards)
+    bad, remark = _wholeness(path, size, digest, cards, found.form)
     return Finding(path, size, digest, found, cards, fits, [*problems, *bad], remark)
 
 
@@ -94,7 +96,7 @@ def _agreeing(path: Path, found: contents.Contents, digest: str, names: list[str
     return sorted(agreeing, key=lambda card: (card.name != path.name, -len(card.signs)))
 
 
-def _wholeness(path: Path, size: int, digest: str, cards: list[Weights]) -> tuple[list[str], str]:
+def _wholeness(path: Path, size: int, digest: str, cards: list[Weights], form: str) -> tuple[list[str], str]:
     """What is wrong with the bytes of a file, if anything; and by what they are known to be right."""
     own = next((card for card in cards if card.name == path.name), cards[0] if len(cards) == 1 else None)
     if own and own.sha256 and digest:
@@ -108,4 +110,6 @@ def _wholeness(path: Path, size: int, digest: str, cards: list[Weights]) -> tupl
         if was != digest:
             return ["it has changed since it came here"], ""
         return [], "whole: as it was when it came here"
+    if form in UNREAD:
+        return [], "whether it is whole cannot be told: no SHA-256 to compare with is published"
     return [], "reads to its end; no SHA-256 to compare with is published"
