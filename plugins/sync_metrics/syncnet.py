@@ -35,6 +35,7 @@ class Protocol(NamedTuple):
 
 PROTOCOLS = {"syncnet-python": Protocol(True, 100, 100), "wav2lip-lrs": Protocol(False, WINDOW, 0)}
 TRACKS = ("mean", "best", "longest")
+PRECISIONS = {"auto": "fp32, or bf16 where that is quick (the same to 0.05)", "fp32": "fp32", "bf16": "bf16"}
 
 
 class SyncNetMetric(Metric):
@@ -83,7 +84,7 @@ class SyncNetMetric(Metric):
                  tracks: str = "mean", min_track: int | None = None, min_face: int | None = None, reach: int = REACH,
                  precision: str = "auto"):
         for name, value, known in (("protocol", protocol, PROTOCOLS), ("tracks", tracks, TRACKS),
-                                   ("precision", precision, ("auto", "fp32", "bf16"))):
+                                   ("precision", precision, PRECISIONS)):
             if value not in known:
                 raise BadOption(f"metric 'syncnet': no {name} '{value}'.{suggest(value, known)} Give one of "
                                 f"{', '.join(known)}.")
@@ -106,7 +107,7 @@ class SyncNetMetric(Metric):
                 else "whole frame")
         network = f"run {self._run}" if self._run else FILE
         return (f"{self.name}: 25 fps, {seen}, 224 px, {WINDOW}-frame windows, MFCC 13 x 20, +-{self.reach} frames, "
-                f"confidence median - min, {network}, {self.precision}")
+                f"confidence median - min, {network}, {PRECISIONS[self.precision]}")
 
     def load(self, device: str | torch.device = "cpu") -> None:
         if self._run:
@@ -120,9 +121,8 @@ class SyncNetMetric(Metric):
         from fctfg.quicken import fast_at_bf16
 
         device = torch.device(device)
-        if self.precision == "auto":
-            self.precision = "bf16" if fast_at_bf16(device) else "fp32"
-        self.towers = QuickTowers(network, device, self.precision)
+        quick = self.precision == "auto" and fast_at_bf16(device)
+        self.towers = QuickTowers(network, device, "bf16" if quick else self.precision.replace("auto", "fp32"))
 
     def begin(self, film: Film) -> Measurement:
         demand(self, film)
