@@ -15,6 +15,7 @@ PAPER = ("Jang et al., That's What I Said: Fully-Controllable Talking Face Gener
          "ACM Multimedia 2023")
 WIDTHS = ("flat", "per-code")
 SLOPE = 0.2
+SMALL = 0.1  # of the usual weights of a last layer: what is added to a code begins as a tenth of it
 
 
 class CanonicalMotionFusion(Fusion):
@@ -24,10 +25,13 @@ class CanonicalMotionFusion(Fusion):
     MLP the driving frame's codes and its speech to the motion code, and a 1-D convolution over time runs over their
     sum.
 
-    Differs: codes are offsets from the decoder's mean. The activations, and a convolution that begins as the identity
-    and is grouped by code, are ours; the paper as far as it can be had says neither.
+    Differs: codes are offsets from the decoder's mean. The canonical MLP gives what is to be changed of the source's
+    codes, and both MLPs begin small, so that a model that can already invert pictures begins to talk from faces
+    instead of from noise. That, the activations, and a convolution that begins as the identity and is grouped by code,
+    are ours; the paper as far as it can be had says neither.
 
     Args:
+        residual: whether the canonical code is the source's plus what the MLP gives; without, it is that alone.
         width: `flat` maps all codes of a frame at once (about 260 M weights at 14 codes of 512); `per-code` maps each
             by the same small network, told which code it is by a vector of its own.
         kernel: frames that the convolution spans, an odd number; 1 for none.
@@ -37,7 +41,7 @@ class CanonicalMotionFusion(Fusion):
     test_codes = CodeShape(3, 8)
 
     def __init__(self, *, codes: CodeShape, speech_width: int, width: Literal["flat", "per-code"] = "flat",
-                 kernel: int = 3):
+                 kernel: int = 3, residual: bool = True):
         super().__init__()
         if width not in WIDTHS:
             raise BadRecipe(f"fusion 'canonical-motion' has no width '{width}'; there are {' and '.join(WIDTHS)}.")
@@ -45,14 +49,21 @@ class CanonicalMotionFusion(Fusion):
             raise BadRecipe("fusion 'canonical-motion' takes an odd kernel, so that a frame lies in its middle; "
                             f"not {kernel}.")
         self.codes = CodeShape(*codes)
+        self.residual = residual
         coder = FlatCoder if width == "flat" else SharedCoder
         self.canonical_encoder = coder(self.codes, 0, layers=2)
         self.motion_encoder = coder(self.codes, speech_width, layers=3)
+        if residual:
+            for encoder in (self.canonical_encoder, self.motion_encoder):
+                with torch.no_grad():
+                    encoder.layers[-1].weight.mul_(SMALL)
         self.temporal = TemporalFusion(self.codes, kernel, shared=width == "per-code")
         self.reach = kernel // 2
 
     def forward(self, face: FaceCode, speech: Tensor) -> Latent:
         canonical = self.canonical_encoder(face.identity[:, None])[:, 0]
+        if self.residual:
+            canonical = face.identity + canonical
         motion = self.motion_encoder(face.motion, speech)
         return Latent(self.compose(canonical, motion), canonical, motion, face.skips, face.deltas)
 
