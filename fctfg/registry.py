@@ -39,7 +39,7 @@ IN_YAML = {"recipe", "weights"}
 
 # What brings a module that a plugin may lack; a plugin's own package answers for everything else.
 EXTRAS = {"mediapipe": "mediapipe", "face_alignment": "face-alignment", "insightface": "insightface",
-          "transformers": "speech"}
+          "transformers": "speech", "cv2": "yunet"}
 
 _offered: dict[tuple[str, str], Plugin] = {}
 

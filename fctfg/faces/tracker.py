@@ -11,6 +11,7 @@ from operator import itemgetter
 import numpy as np
 
 from ..interfaces import Detector
+from .boxes import overlap, square
 from .profiles import STILL, Measures
 from .shots import number_shots
 from .smoothing import POSE_REACH, smooth
@@ -163,7 +164,7 @@ class _Shot:
             high = next(t for t in range(now, now + POSE_REACH + 2) if t + 1 not in around)
             landmarks = smooth(np.stack([around[t] for t in range(low, high + 1)]), now - low)
             score = track.sights[now].score if now in track.sights else 0.0
-            faces.append(TrackedFace(track.number, _square(landmarks), landmarks, score))
+            faces.append(TrackedFace(track.number, square(landmarks), landmarks, score))
         self.first += 1
         oldest = self.first - POSE_REACH - gap - 1
         for track in self.tracks:
@@ -221,7 +222,7 @@ class _Shot:
         seen = sorted((track for track in self.tracks if now in track.sights), key=lambda track: -len(track.sights))
         boxes = [track.expect(track.sights[now].landmarks) for track in seen]
         for i, track in enumerate(seen):
-            if any(_overlap(boxes[i], box) > SAME for box in boxes[:i]):
+            if any(overlap(boxes[i], box) > SAME for box in boxes[:i]):
                 del track.sights[now]
                 track.lost = True
         self.tracks = [track for track in self.tracks if track.sights]
@@ -231,7 +232,7 @@ class _Shot:
         self.looked = now
         followed = [track.expect(track.sights[now].landmarks) for track in self.tracks if now in track.sights]
         for face in sorted(self.detector.detect(self._frame(now)), key=lambda face: -_area(face.box)):
-            if len(followed) < self.tracker.most and all(_overlap(face.box, box) < SAME for box in followed):
+            if len(followed) < self.tracker.most and all(overlap(face.box, box) < SAME for box in followed):
                 track = self._begin(now, face.box, face.score)
                 followed.append(track.expect(track.sights[now].landmarks))
 
@@ -254,7 +255,7 @@ class _Shot:
     def _meets(self, track: _Track, now: int) -> bool:
         """Whether another track has the face in frame `now` already."""
         box = track.expect(track.sights[now].landmarks)
-        return any(now in other.sights and _overlap(other.expect(other.sights[now].landmarks), box) > SAME
+        return any(now in other.sights and overlap(other.expect(other.sights[now].landmarks), box) > SAME
                    for other in self.tracks)
 
     def _is_same(self, old: _Track, new: _Track, now: int) -> bool:
@@ -267,12 +268,6 @@ class _Shot:
         return max(sizes) < 1.5 * min(sizes) and away < max(sizes)
 
 
-def _square(landmarks: np.ndarray) -> np.ndarray:
-    """The box of a face with these `landmarks`: as dlib's HOG detector draws it, but steady."""
-    measures = Measures.of(landmarks[None])
-    return np.tile(measures.middle[0], 2) + np.array([-1.24, -0.74, 1.24, 1.74]) * measures.unit[0]
-
-
 def _area(box: np.ndarray) -> float:
     return float(np.prod(box[2:] - box[:2]))
 
@@ -280,11 +275,6 @@ def _area(box: np.ndarray) -> float:
 def _agreement(a: np.ndarray, b: np.ndarray) -> float:
     """Intersection over union of two boxes."""
     return _common(a, b) / max(_area(a) + _area(b) - _common(a, b), 1e-9)
-
-
-def _overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """The part of the smaller box that lies in the other."""
-    return _common(a, b) / max(min(_area(a), _area(b)), 1e-9)
 
 
 def _common(a: np.ndarray, b: np.ndarray) -> float:

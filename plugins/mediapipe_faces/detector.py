@@ -18,9 +18,8 @@ from mediapipe.tasks.python.core.base_options import BaseOptions
 from PIL import Image
 
 from fctfg import weights
-from fctfg.data.heads import Look, Pose, Shape
 from fctfg.errors import BadWeights, BrokenPlugin
-from fctfg.faces.profiles import Measures
+from fctfg.faces.boxes import overlap, square, usual_place
 from fctfg.interfaces import Detector, Face
 
 from .blendshapes import to_action_units
@@ -62,7 +61,7 @@ class MediaPipeDetector(Detector):
                      for box, score in self._find(small[top:top + LOOK, left:left + LOOK], self.min_score)]
             kept: list[Face] = []
             for face in sorted(faces, key=lambda face: -face.score):
-                if (seen := self._mesh(frame, face.box)) and not any(_shared(seen.box, one.box) > 0.5 for one in kept):
+                if (seen := self._mesh(frame, face.box)) and not any(overlap(seen.box, one.box) > 0.5 for one in kept):
                     kept.append(Face(seen.box, face.score, seen.points))
             if kept:
                 return kept
@@ -73,17 +72,17 @@ class MediaPipeDetector(Detector):
         small = _at_most(part, LOOK)
         scale = np.tile(np.divide(small.shape[1::-1], part.shape[1::-1]), 2)
         scores = [score for near, score in self._find(small, LENIENT)
-                  if _shared(near / scale + np.tile(corner, 2), box) > 0.5]
+                  if overlap(near / scale + np.tile(corner, 2), box) > 0.5]
         if not scores or not (seen := self._mesh(frame, box)):
             return None
         return Face(seen.box, max(scores), seen.points)
 
     def landmarks(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
         seen = self._mesh(frame, box)
-        return seen.points if seen else _usual_place(box)
+        return seen.points if seen else usual_place(box)
 
     def action_units(self, frame: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
-        seen = self._mesh(frame, _box(landmarks))
+        seen = self._mesh(frame, square(landmarks))
         return to_action_units(seen.shapes) if seen else None
 
     def _find(self, picture: np.ndarray, min_score: float) -> list[tuple[np.ndarray, float]]:
@@ -104,8 +103,8 @@ class MediaPipeDetector(Detector):
         best, most = None, 0.25
         for points, shapes in zip(result.face_landmarks, result.face_blendshapes):
             places = np.array([(point.x, point.y) for point in points])[list(IBUG)] * size + corner
-            around = _box(places)
-            if (share := _shared(around, box)) > most:
+            around = square(places)
+            if (share := overlap(around, box)) > most:
                 best, most = _Seen(places, around, {shape.category_name: shape.score for shape in shapes}), share
         return best
 
@@ -220,22 +219,3 @@ def _at_most(picture: np.ndarray, side: int) -> np.ndarray:
         return picture
     size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
     return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
-
-
-def _usual_place(box: np.ndarray) -> np.ndarray:
-    """Where the 68 points of a face in `box` are, as a rule: those of a drawn face that looks ahead."""
-    drawn = Shape(Look.of(np.random.default_rng(0)), Pose()).landmarks[:, :2]
-    around = _box(drawn)
-    return (drawn - around[:2]) / (around[2:] - around[:2]) * (box[2:] - box[:2]) + box[:2]
-
-
-def _box(landmarks: np.ndarray) -> np.ndarray:
-    """The square about brows, jaw and chin of a face with these `landmarks`: as dlib draws it, but steady."""
-    measures = Measures.of(landmarks[None])
-    return np.tile(measures.middle[0], 2) + np.array([-1.24, -0.74, 1.24, 1.74]) * measures.unit[0]
-
-
-def _shared(a: np.ndarray, b: np.ndarray) -> float:
-    """The part of the smaller of two boxes that lies in the other."""
-    common = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0).prod()
-    return float(common / max(min((a[2:] - a[:2]).prod(), (b[2:] - b[:2]).prod()), 1e-9))

@@ -1,0 +1,1 @@
+"""Faces by YuNet, through OpenCV."""
