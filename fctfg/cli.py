@@ -252,6 +252,11 @@ def prepare(raw, out, shard, **options):
 @click.option("--when-audio-is-shorter", type=click.Choice(CHOICES_WHEN_SHORTER), default="cut", show_default=True,
               help="Whether a video ends with the sound or goes on with its mouth closed.")
 @click.option("--driving", type=click.Path(), help="A video whose head moves the picture --face; it also speaks where there is no --audio.")
+@click.option("--au", multiple=True, metavar="NAME=STRENGTH", help="Hold an action unit, as in AU12=0.8; for recipes that they move.")
+@click.option("--au-file", type=click.Path(), help="Action units by frame, a table as OpenFace, py-feat and others write it.")
+@click.option("--action-units", metavar="DETECTOR", help="Keep those of the upper face of the video, as this detector sees them.")
+@click.option("--blink", type=int, metavar="SEED", help="Add blinks, at moments that this number decides.")
+@click.option("--plot", type=click.Path(), help="A PNG of the action units drawn, and of where the picture was changed.")
 @click.option("--motion", type=float, default=1.0, show_default=True, help="Scale of the motion: 0 keeps still, 1 is as it comes.")
 @click.option("--blend", "other_driving", type=click.Path(), help="Another driving video whose motion is blended in.")
 @click.option("--blend-share", "blend", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="How much of the motion is --blend's.")
@@ -281,7 +286,7 @@ def generate(context, face, audio, out, run_folder, recipe, checkpoint, jobs, de
         Editor(run_folder, checkpoint, recipe, device=device, detector=options["detector"], speaker=options["speaker"],
                say=click.echo).draw_canonical(face, out)
         return
-    chosen = {name: value for name, value in options.items() if value is not None}
+    chosen = {name: value for name, value in options.items() if value not in (None, ())}
     if jobs:
         from .jobs import run_jobs
 
@@ -390,6 +395,24 @@ def evaluate(generated, reference, out, embed, **how):
     from .evaluation.running import evaluate as measure
 
     measure(generated, out, reference, _how(**how), embed=embed, say=click.echo)
+
+
+@main.command("benchmark-systems")
+@click.option("--data", required=True, metavar="FOLDER", help="A folder made by `fctfg prepare`, whose held-out clips are drawn; or synthetic.")
+@click.option("--raw", type=click.Path(file_okay=False), help="The videos it was prepared from, to be drawn whole.  [default: the stored crops]")
+@click.option("--run", "runs", multiple=True, metavar="[NAME=]RUN", help="A run of `fctfg train`; several may be given.")
+@click.option("--out", type=click.Path(file_okay=False), default="benchmark", show_default=True, help="The folder for films and reports; one that was interrupted goes on.")
+@click.option("--clips", type=click.IntRange(1), default=20, show_default=True, help="Held-out clips, at most.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the lists of tests.")
+@click.option("--truth-heads", type=click.IntRange(0), default=2, show_default=True, help="Drawn heads with known errors that metrics are held against; 0 for none.")
+@_measuring
+def benchmark_systems(data, raw, runs, out, clips, seed, truth_heads, embed, **how):
+    """Let runs draw the same tests, and measure them beside a floor and a check."""
+    from .evaluation.suite import Suite, benchmark_systems
+    from .evaluation.truth import Truth
+
+    benchmark_systems(Suite(data, raw, clips, seed, Truth(truth_heads) if truth_heads else None), runs, out, _how(**how),
+                      embed=embed, say=click.echo)
 
 
 @main.command()

@@ -15,6 +15,8 @@ from fctfg.cli import main
 from fctfg.recipe import Recipe
 
 OPTIONS = {  # the command line does not grow by accident
+    "benchmark-systems": {"data", "raw", "runs", "out", "clips", "seed", "truth_heads", "metrics", "detector", "speaker", "processes",
+                          "embed", "device"},
     "compare": {"systems", "reference", "out", "metrics", "detector", "speaker", "processes", "embed", "device"},
     "demo": {"out"},
     "doctor": {"as_json"},
@@ -22,7 +24,7 @@ OPTIONS = {  # the command line does not grow by accident
     "evaluate": {"generated", "reference", "out", "metrics", "detector", "speaker", "processes", "embed", "device"},
     "generate": {"face", "audio", "out", "run_folder", "recipe", "checkpoint", "speaker", "when_audio_is_longer",
                  "when_audio_is_shorter", "driving", "motion", "other_driving", "blend", "direction", "by", "canonical", "fps",
-                 "detector", "batch", "jobs", "device", "precision"},
+                 "detector", "batch", "jobs", "device", "precision", "au", "au_file", "action_units", "blink", "plot"},
     "invert": {"picture", "run_folder", "recipe", "checkpoint", "out", "speaker", "detector", "device"},
     "list-plugins": {"kind", "check", "pairs", "markdown", "as_json"},
     "prepare": {"raw", "out", "crop", "size", "detector", "shard", "workers", "vocals", "min_seconds", "max_seconds", "min_face"},
