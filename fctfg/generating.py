@@ -82,20 +82,25 @@ class Studio:
              progress: Callable[[int, int], None] = lambda done, total: None, **options: Any) -> dict[str, Any]:
         """Make `face` say `audio`, its own sound where that is None, into `out`; the report.
 
-        `progress` and `options` go to `fctfg.pipeline.generate`.
+        `action_units`, `au_file`, `blink` and `au` say what action units show besides what is heard: see `Expression`.
+        `progress` and the other `options` go to `fctfg.pipeline.generate`.
 
         Raises:
             BadMedia: an input cannot be used, or there is nothing to say.
         """
         from .media import is_picture, probe_video
+        from .pipeline import Expression
         from .pipeline import generate as draw
 
         if audio is None and not options.get("driving"):
             if is_picture(face) or not probe_video(face).has_sound:
                 raise BadMedia(f"{face} has no sound of its own; give the speech with --audio.")
             audio = face
-        return draw(face, audio, out, self.model, self.recipe, device=self.device, weights=self.weights,
-                    asked=self.asked(options), progress=progress, **options)
+        asked = self.asked(options)
+        expression = Expression(*(options.pop(name, None) for name in ("action_units", "au_file", "blink")),
+                                tuple(options.pop("au", ())))
+        return draw(face, audio, out, self.model, self.recipe, device=self.device, weights=self.weights, asked=asked,
+                    expression=expression, progress=progress, **options)
 
     def asked(self, options: dict[str, Any]) -> dict[str, Any]:
         """How a drawing with these `options` is asked for, as the report has it."""

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from .errors import BadOption
-from .interfaces import SAMPLE_RATE, Clip, Output
+from .interfaces import SAMPLE_RATE, Clip, Latent, Output
 from .model import TalkingFace
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -74,7 +74,7 @@ class QuickTalkingFace(TalkingFace):
         self._replays = _Replays(self._plain, fuse, self.notes) if device.type == "cuda" else None
 
     def forward(self, clip: Clip) -> Output:
-        """Redraw `clip.frames` as the person in `clip.source` saying `clip.wave`; `frames` and `alpha` only."""
+        """Redraw `clip.frames` as the person in `clip.source` saying `clip.wave`; `frames`, `alpha` and the latent's codes only."""
         clip = clip.to(self.device)
         with torch.no_grad():
             if self._exact:
@@ -85,7 +85,7 @@ class QuickTalkingFace(TalkingFace):
         lower = self.precision != "fp32"
         with torch.autocast(self.device.type, PRECISIONS[self.precision]) if lower else nullcontext():
             output = super().forward(clip)
-        return Output(output.frames, alpha=output.alpha)
+        return Output(output.frames, latent=Latent(output.latent.codes), alpha=output.alpha)
 
     def _compare(self, clip: Clip) -> None:
         """Draw the first frames both ways; where they differ, or the quick way fails, go on with the exact one."""
@@ -214,7 +214,8 @@ class _Replays:
         for name, _, _ in shapes:
             getattr(given, name).copy_(getattr(clip, name))
         graph.replay()
-        return Output(drawn.frames.clone(), alpha=None if drawn.alpha is None else drawn.alpha.clone())
+        return Output(drawn.frames.clone(), latent=Latent(drawn.latent.codes.clone()),
+                      alpha=None if drawn.alpha is None else drawn.alpha.clone())
 
     def _recording(self, clip: Clip) -> tuple[torch.cuda.CUDAGraph, Clip, Output] | None:
         """A graph with the clip it reads and the output it writes; None where the model cannot be recorded."""

@@ -1,5 +1,6 @@
 """Face and sound to video."""
 
+from .expression import Expression
 from .generate import generate
 
-__all__ = ["generate"]
+__all__ = ["Expression", "generate"]

@@ -44,6 +44,8 @@ class Picture:
     """(h, w, 3) uint8 RGB: what the model made of it."""
     alpha: np.ndarray | None = None
     """(h, w) float32 in [0, 1]: where the model changed it, if the model says."""
+    action_units: np.ndarray | None = None
+    """(17,) float32: those that it is to show, NaN where sound decides; once drawn, those that were drawn."""
     other: Picture | None = None
     """A frame of another driving video at the same time, whose motion is blended in."""
 
@@ -63,6 +65,7 @@ class Artist:
         self.notes: list[str] = []
         self.own_reference = own_reference
         self.hides_mouth = hides_mouth
+        self.by_action_units = is_moved_by_action_units(model)
         self._person = None if person is None else self._tensor([person])
 
     def draw(self, pictures: Iterator[Picture]) -> Iterator[Picture]:
@@ -94,8 +97,10 @@ class Artist:
             if not _is_out_of_memory(error):
                 raise
             return False
+        units = output.latent.codes[0, wanted, 0].float().cpu().numpy() if self.by_action_units else None
         for i, picture in enumerate(faces[wanted]):
             picture.drawn = drawn[i]
+            picture.action_units = None if units is None else units[i]
             picture.alpha = None if alpha is None else alpha[i]
         return True
 
@@ -116,7 +121,9 @@ class Artist:
         wave, times = self._sound([picture.number for picture in faces])
         landmarks = self._landmarks(faces) if "landmarks" in self.model.visual_encoder.needs or self.hides_mouth else None
         others = [picture.other for picture in faces if picture.other]
+        units, known = self._action_units(faces) if self.by_action_units else (None, None)
         return Clip(frames if self.own_reference else self._person, frames, wave, times, landmarks=landmarks,
+                    action_units=units, action_units_known=known,
                     driving=self._driving(faces) if self.hides_mouth else None,
                     other_driving=self._driving(others) if others else None)
 
@@ -124,6 +131,11 @@ class Artist:
         """What the encoder sees of them."""
         frames = self._tensor([picture.crop for picture in faces])
         return hide_mouth(frames, self._landmarks(faces)) if self.hides_mouth else frames
+
+    def _action_units(self, faces: list[Picture]) -> tuple[Tensor, Tensor]:
+        """What is wanted of them, (1, T, 17), and which of it anybody wants."""
+        units = torch.from_numpy(np.stack([picture.action_units for picture in faces])).to(self.device)[None]
+        return units.nan_to_num(), ~units.isnan()
 
     def _landmarks(self, faces: list[Picture]) -> Tensor:
         """(1, T, 68, 2) in [-1, 1] of the crop"""
@@ -145,6 +157,11 @@ class Artist:
         heard[max(0, -start):][:len(inside)] = inside
         times = [float(number / self.frame_rate - Fraction(start, SAMPLE_RATE)) for number in numbers]
         return torch.from_numpy(heard).to(self.device)[None], torch.tensor(times, device=self.device)
+
+
+def is_moved_by_action_units(model: TalkingFace) -> bool:
+    """Whether action units say how its faces move, so that they can be asked for one by one."""
+    return "action_units" in model.visual_encoder.needs
 
 
 def lots(items: Iterator[Picture], count: int, reach: int) -> Iterator[tuple[list[Picture], list[Picture], list[Picture]]]:

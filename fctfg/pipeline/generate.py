@@ -15,12 +15,13 @@ import numpy as np
 import torch
 
 from .. import __version__, media
-from ..errors import BadMedia
+from ..errors import BadMedia, BadRecipe
 from ..files import write_text
 from ..interfaces import FRAME_RATE, SAMPLE_RATE
 from ..model import TalkingFace
 from ..recipe import Recipe
-from .draw import Artist, Picture
+from .draw import Artist, Picture, is_moved_by_action_units
+from .expression import Chart, Director, Expression
 from .footage import Footage
 from .paste import Paster, show_crops
 from .report import Tally, peak_memory
@@ -36,7 +37,8 @@ def generate(face: str | Path, audio: str | Path | None, out: str | Path, model:
              driving: str | Path | None = None, other_driving: str | Path | None = None, speaker: str = "largest", when_audio_is_longer: WhenLonger = "bounce",
              when_audio_is_shorter: WhenShorter = "cut", fps: float | str | Fraction = FRAME_RATE,
              detector: str = "dlib-hog", device: str | torch.device = "cpu", batch: int | None = None,
-             match_colour: bool = True, weights: dict | None = None, asked: dict | None = None,
+             match_colour: bool = True, expression: Expression = Expression(), plot: str | Path | None = None,
+             weights: dict | None = None, asked: dict | None = None,
              progress: Callable[[int, int], None] = lambda done, total: None) -> dict:
     """Write the video `out` in which `face` says `audio`; the report, which is also written beside it as OUT.json.
 
@@ -50,17 +52,23 @@ def generate(face: str | Path, audio: str | Path | None, out: str | Path, model:
     `face`, for recipes that keep one reference for all frames; with `audio` None it also says what is said.
     `other_driving` is another one, whose motion is blended in as `model.steering` has it. A model that redraws the whole
     crop then makes a video of the crop. Where the driving video shows no face the last pose is held; it begins where it
-    first shows one, unless its own sound is heard: then it waits for it. `model` is called as it is, on `device`, with `batch`
+    first shows one, unless its own sound is heard: then it waits for it. Of a model that action units move, `expression`
+    says what is not left to the sound, a driving video gives those of its upper face, and `plot` is a picture of what they
+    were. `model` is called as it is, on `device`, with `batch`
     frames at most. `weights` says where it comes from and `asked` how the drawing was asked for, for the report.
     `progress` is told how many frames are done, of about how many.
 
     Raises:
         BadMedia: an input cannot be used, `out` cannot be written, or no frame has the speaker's face. Nothing is left.
+        BadRecipe: an expression is asked of a model that no action units move.
     """
     began = perf_counter()
     device, out = torch.device(device), Path(out)
     _keep_apart(out, face, audio, driving, other_driving)
-    scene = Scene(face, audio, driving, other_driving, fps, speaker, detector, recipe)
+    by_action_units = is_moved_by_action_units(model)
+    if (expression or plot) and not by_action_units:
+        raise BadRecipe(f"Recipe '{recipe.name}' is not moved by action units; 'ietafs' is.")
+    scene = Scene(face, audio, driving, other_driving, fps, speaker, detector, recipe, by_action_units)
     rate = scene.rate
     if scene.moving.is_picture:
         when_audio_is_longer = "freeze"
@@ -76,12 +84,22 @@ def generate(face: str | Path, audio: str | Path | None, out: str | Path, model:
         batch = batch or suitable_batch(device, scene.moving)
 
         artist = Artist(model, wave, rate, device, batch, scene.canvas and scene.canvas.crop,
-                        recipe.references.generate == "same", recipe.hide_mouth > 0 and not scene.own_sound)
+                        recipe.references.generate == "same" and not scene.canvas, recipe.hide_mouth > 0 and not scene.own_sound)
         paster = Paster(scene.profile, match_colour, scene.canvas)
         tally = Tally()
+        director = Director(expression, rate, expected) if by_action_units else None
+        chart = Chart(rate) if plot else None
 
         def read(_: Iterator) -> Iterator[Shown]:
             return scene.read(sounding, when_audio_is_longer, when_audio_is_shorter)
+
+        def find(shown: Iterator[Shown]) -> Iterator[Picture]:
+            found = scene.find(shown)
+            return director.direct(found) if director else found
+
+        def draw(pictures: Iterator[Picture]) -> Iterator[Picture]:
+            drawn = artist.draw(pictures)
+            return chart.watch(drawn) if chart else drawn
 
         def encode(pictures: Iterator[Picture]) -> Iterator[int]:
             for picture in pictures:
@@ -89,8 +107,9 @@ def generate(face: str | Path, audio: str | Path | None, out: str | Path, model:
                 tally.count(picture)
                 yield tally.frames
 
-        busy = flow([Stage("read", read), Stage("find", scene.find, batch), Stage("draw", artist.draw, batch),
-                     Stage("paste", show_crops if scene.crop_only else paster.paste), Stage("encode", encode)], lambda done: progress(done, expected))
+        busy = flow([Stage("read", read), Stage("find", find, batch), Stage("draw", draw, batch),
+                     Stage("paste", show_crops if scene.crop_only else paster.paste), Stage("encode", encode)],
+                    lambda done: progress(done, expected))
         if scene.audio and tally.frames >= sounding:
             # To its last sample, which may be half a frame later than the last frame.
             writer.duration = len(wave) / SAMPLE_RATE
@@ -133,6 +152,8 @@ def generate(face: str | Path, audio: str | Path | None, out: str | Path, model:
         "peak_memory_mb": peak_memory(),
         "warnings": [problem for problem in (scene.moving.problem, *scene.notes, *artist.notes, *getattr(model, "notes", ())) if problem],
     }
+    if chart:
+        chart.save(plot)
     write_text(out.with_suffix(".json"), json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     return report
 

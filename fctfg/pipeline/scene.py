@@ -20,15 +20,18 @@ from .timeline import Shown, WhenLonger, WhenShorter, play
 class Scene:
     """`face` alone, a video or a picture; or the picture `face` moved by the video `driving`, and by `other_driving`.
 
+    `by_action_units` says that a driving video gives action units, and so may move a picture that is redrawn in place.
+
     Raises:
         BadMedia: a file cannot be used, they do not go together, or no frame has the face that is looked for.
     """
 
     def __init__(self, face: str | Path, audio: str | Path | None, driving: str | Path | None,
-                 other_driving: str | Path | None, fps: float | str | Fraction, speaker: str, detector: str, recipe: Recipe):
+                 other_driving: str | Path | None, fps: float | str | Fraction, speaker: str, detector: str, recipe: Recipe,
+                 by_action_units: bool = False):
         self.notes: list[str] = []
         """What was done that was not asked for, in sentences."""
-        self.moving, still = _footage(face, driving, fps, recipe)
+        self.moving, still = _footage(face, driving, fps, recipe, by_action_units)
         self.rate = self.moving.frame_rate
         self.crop_only = still is not None and recipe.redraws == "crop"
         shown = still or self.moving
@@ -43,7 +46,8 @@ class Scene:
         self.canvas: Picture | None = still and follow(still, speaker=speaker).find_first()
         """The picture that is moved, and its face."""
         self._other: Finder | None = None
-        if self.crop_only:
+        self._held = self.crop_only or by_action_units and still is not None
+        if self._held:
             self._first = follow(self.moving, speaker="largest").find_start()
             if self._first.number:
                 self.notes.append(f"{self.moving.path} shows no face before frame {self._first.number}; "
@@ -65,7 +69,7 @@ class Scene:
     def find(self, shown: Iterator[Shown]) -> Iterator[Picture]:
         """A picture for each of the moving frames `shown`, with what the model is to see."""
         found = self.finder.find(shown)
-        if not self.crop_only:
+        if not self._held:
             return found
         held = hold(found, self._first)
         if self._other is None:
@@ -77,8 +81,8 @@ def _sound_of(footage: Footage) -> Path | None:
     return footage.path if not footage.is_picture and media.probe_video(footage.path).has_sound else None
 
 
-def _footage(face: str | Path, driving: str | Path | None, fps: float | str | Fraction,
-             recipe: Recipe) -> tuple[Footage, Footage | None]:
+def _footage(face: str | Path, driving: str | Path | None, fps: float | str | Fraction, recipe: Recipe,
+             by_action_units: bool) -> tuple[Footage, Footage | None]:
     """What moves, and the picture that it moves where that is another."""
     try:
         rate = Fraction(str(fps))
@@ -91,7 +95,7 @@ def _footage(face: str | Path, driving: str | Path | None, fps: float | str | Fr
         return person, None
     if not person.is_picture:
         raise BadMedia(f"{face} is a video and moves by itself; --driving goes with a picture.")
-    if recipe.references.generate == "same":
+    if recipe.references.generate == "same" and not by_action_units:
         raise BadMedia(f"Recipe '{recipe.name}' redraws the frames that it is given, so nothing can drive another face "
                        "with it; leave out --driving, or take a recipe with `references: {generate: first}`.")
     return Footage(driving, rate), person
