@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from .errors import BadOption, CannotMeasure
+from .errors import BadOption, BadWeights, CannotMeasure
 from .faces import PROFILES, crop
 from .faces.profiles import Measures
 from .interfaces import Film, Measurement, Metric, Moments, Score
 from .registry import suggest
+from .weights import find, how_to_get, located
 
 WHOLE, MOUTH = "frame", "mouth"
 MOUTH_SIDE = 1.5
 """Of the square about the lips, in distances between the eyes: from the nose to the chin."""
 MOUTH_SIZE = 128
+NO_FACE = "no face is seen in any frame"
 
 
 class Shown(NamedTuple):
@@ -122,4 +125,15 @@ def unknown(moments: Moments, *names: str) -> dict[str, np.ndarray]:
     return {name: np.full(len(moments.frames), np.nan, np.float32) for name in names}
 
 
-NO_FACE = "no face is seen in any frame"
+def weight_file(metric: str, given: str | None, name: str) -> Path:
+    """The file `given`, or else the one called `name` that `fctfg weights` keeps.
+
+    Raises:
+        BadWeights: there is none; the message says how to get it.
+    """
+    path = located(given) if given else find(name)
+    if path is None:
+        hint = how_to_get(name)
+        raise BadWeights(f"metric '{metric}' looks through {name}, which is not there{': ' if hint else ''}{hint}; or give it "
+                         f"as --metric {metric}:weights=FILE")
+    return path

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fctfg.checkpoints import read_weights
 from fctfg.errors import BadRun, BadWeights
+from fctfg.measuring import weight_file
 from fctfg.synccheck import open_judge
-from fctfg.weights import find, how_to_get, located
 from fctfg_plugins.syncnet import SyncNet, SyncNetLoss
 from fctfg_plugins.syncnet.public import syncnet_v2
 
@@ -16,10 +16,7 @@ def network_of_file(path: str | None, name: str) -> SyncNet:
     Raises:
         BadWeights: it is not there, or is another file.
     """
-    path = located(path) if path else find(name)
-    if path is None:
-        raise BadWeights(f"metric 'syncnet' looks through {name} (MIT), which is not there: {how_to_get(name)}; or give "
-                         "option weights=FILE, or run=RUN with a trained critic 'syncnet'. Metric 'openness' needs neither")
+    path = weight_file("syncnet", path, name)
     tensors, _ = syncnet_v2(read_weights(path))
     network = SyncNet()
     wanted = {key: value.shape for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
