@@ -131,8 +131,22 @@ setup(
         "fctfg.detectors": [
             "dlib-cnn = fctfg_plugins.dlib_faces:DlibCNNDetector",
             "dlib-hog = fctfg_plugins.dlib_faces:DlibHOGDetector",
+            "face-alignment = fctfg_plugins.face_alignment.detector:FaceAlignmentDetector",
+            "insightface = fctfg_plugins.insightface.detector:InsightFaceDetector",
             "mediapipe = fctfg_plugins.mediapipe_faces.detector:MediaPipeDetector",
             "yunet = fctfg_plugins.yunet.detector:YuNetDetector",
+        ],
+        "fctfg.metrics": [
+            "jitter = fctfg_plugins.picture_metrics:JitterMetric",
+            "lpips = fctfg_plugins.picture_metrics:LPIPSMetric",
+            "ms-ssim = fctfg_plugins.picture_metrics:MSSSIMMetric",
+            "openness = fctfg_plugins.sync_metrics:OpennessMetric",
+            "psnr = fctfg_plugins.picture_metrics:PSNRMetric",
+            "sharpness = fctfg_plugins.picture_metrics:SharpnessMetric",
+            "silent-lips = fctfg_plugins.sync_metrics:SilentLipsMetric",
+            "ssim = fctfg_plugins.picture_metrics:SSIMMetric",
+            "sync-expert = fctfg_plugins.sync_metrics:SyncExpertMetric",
+            "syncnet = fctfg_plugins.sync_metrics:SyncNetMetric",
         ],
         "fctfg.recipes": [
             "fc-tfg = fctfg.recipes:fc_tfg.yaml",
@@ -151,7 +165,9 @@ setup(
         ],
         "fctfg.weights": [
             "arcface = fctfg_plugins.arcface:weights.yaml",
+            "aunet = fctfg_plugins.aunet:weights.yaml",
             "dlib-faces = fctfg_plugins.dlib_faces:weights.yaml",
+            "ganimation = fctfg_plugins.ganimation:weights.yaml",
             "hyperstyle = fctfg_plugins.hyperstyle:weights.yaml",
             "lipgan = fctfg_plugins.lipgan:weights.yaml",
             "mediapipe-faces = fctfg_plugins.mediapipe_faces:weights.yaml",
