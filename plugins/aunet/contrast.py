@@ -50,9 +50,9 @@ class AVContrastCritic(Critic):
 
         1/2 * [C(real, sound, together) + (C(drawn, sound, apart) + C(real, other sound, apart)) / 2]
 
-    with C(..., together) = 1/2 mean d^2 and C(..., apart) = 1/2 mean max(0, 1 - d)^2. Where a task says which frames say
-    their sound (`says_sound` of task `express`), only these are judged and learnt from as drawn. Sees single frames,
-    resized to 128 px; hears the 90 ms that end with the frame.
+    with C(..., together) = 1/2 mean d^2 and C(..., apart) = 1/2 mean max(0, 1 - d)^2. Where a task says which frames
+    say their sound (`says_sound` of task `express`), only these are judged and learnt from as drawn. Sees single
+    frames, resized to 128 px; hears the 90 ms that end with the frame.
 
     Differs: IETaFS has no real frames that are out of step, so that its critic need but tell drawn from real.
 

@@ -34,8 +34,8 @@ class ActionUnitsLoss(Loss):
 
     Pham, Wang, Pavlovic, "End-to-end Learning for 3D Facial Animation from Speech", ICMI 2018: the mean of
     ((heard - true) / deviation)^2, so that those that vary little are learnt too. The deviations are those of the
-    training data, found while training and saved with the run. What is not known is left out; a clip of which nothing is
-    known scores 0.
+    training data, found while training and saved with the run. What is not known is left out; a clip of which nothing
+    is known scores 0.
 
     Differs: their deviations are constants; IETaFS divides by theirs where it should multiply, and takes those of other
     quantities.
@@ -74,8 +74,8 @@ class ActionUnitsLoss(Loss):
 
     @torch.no_grad()
     def measure(self, output: Output, clip: Clip) -> dict[str, Tensor]:
-        """The mean squared error `mse` in [0, 1], `mse_of_mean` of guessing the training data's means, and `correlation`,
-        Pearson's, the mean over the action units that vary in these clips."""
+        """The mean squared error `mse` in [0, 1], `mse_of_mean` of guessing the training data's means, and
+        `correlation`, Pearson's, the mean over the action units that vary in these clips."""
         heard, true, known = self._pairs(output, clip)
         total = known.sum().clamp(min=1)
         guess = torch.where(known, self.mean - true, 0)
@@ -91,16 +91,16 @@ class ActionUnitsLoss(Loss):
         outside = seen & ((self.mean < 0) | (self.mean > 1))
         if bool(outside.any()) and "range" not in self.told:
             self.told.add("range")
-            return (f"{_named(outside)} lie outside [0, 1] on average: intensities from 0 to 5 want to be divided by 5. "
-                    "Prepare the data again.")
+            return (f"{_named(outside)} lie outside [0, 1] on average: intensities from 0 to 5 want to be divided by "
+                    "5. Prepare the data again.")
         still = seen & (deviation < 1e-3)
         if bool(still.any()) and "still" not in self.told:
             self.told.add("still")
             return f"{_named(still)} hardly vary in the data, so nothing can be learnt of them."
         if not bool(seen.any()) and "none" not in self.told:
             self.told.add("none")
-            return ("None of the clips so far has known action units, so nothing is learnt of them. Prepare the data again "
-                    "with --action-units.")
+            return ("None of the clips so far has known action units, so nothing is learnt of them. Prepare the data "
+                    "again with --action-units.")
         return None
 
     @staticmethod
@@ -109,11 +109,11 @@ class ActionUnitsLoss(Loss):
         heard = output.extra.get("action_units", output.speech)
         if heard is None or heard.shape[-1] != len(NAMES):
             width = "none" if heard is None else heard.shape[-1]
-            raise BadRecipe(f"loss 'action-units' compares {len(NAMES)} action units, and the stage gives {width}; use task "
-                            "'listen' or 'express' with fusion 'action-units', or --audio-encoder aunet.")
+            raise BadRecipe(f"loss 'action-units' compares {len(NAMES)} action units, and the stage gives {width}; use "
+                            "task 'listen' or 'express' with fusion 'action-units', or --audio-encoder aunet.")
         if clip.action_units is None:
-            raise BadData("The clips carry no action units, which loss 'action-units' compares with; prepare the data again "
-                          "with --action-units.")
+            raise BadData("The clips carry no action units, which loss 'action-units' compares with; prepare the data "
+                          "again with --action-units.")
         known = clip.action_units_known.flatten(0, 1)
         return heard.flatten(0, 1).float(), torch.where(known, clip.action_units.flatten(0, 1).float(), 0), known
 

@@ -32,7 +32,7 @@ CONTEXT = ((_HEARD + _ZEROS + 1) / SAMPLE_RATE - 1 / FRAME_RATE, 1 / FRAME_RATE 
 
 
 def spectrograms(wave: Tensor, times: Tensor, quiet: float) -> Tensor:
-    """The windows (B, T, 128, 32) of frames that begin at `times` (T,), in seconds from the first sample of `wave` (B, S).
+    """The windows (B, T, 128, 32) of frames that begin at `times` (T,), in seconds from the start of `wave` (B, S).
 
     From 0, as loud as the loudest place of the window, to 1, 80 dB below it or fainter; row k is at k * 172.3 Hz,
     column i is centred 128 i samples of 44.1 kHz into the window. A window ends where its frame does, 40 ms after its
@@ -78,7 +78,8 @@ def _upsampled(segments: Tensor, kernel: Tensor) -> Tensor:
 def _interpolation() -> Tensor:
     """(441, 1, 160 + 2 * 16): sample k of each 441 at 44.1 kHz, from the 160 at 16 kHz and their neighbours.
 
-    A sinc under a Hann window; its band is that of 16 kHz, so nothing is mirrored above 8 kHz but the last few per cent.
+    A sinc under a Hann window; its band is that of 16 kHz, so that above 8 kHz there is but an image of what lies just
+    below.
     """
     at = torch.arange(_UP, dtype=torch.float64)[:, None] * _DOWN / _UP
     away = at - (torch.arange(_DOWN + 2 * _ZEROS, dtype=torch.float64) - _ZEROS)

@@ -28,8 +28,8 @@ class GANimationDiscriminator(nn.Module):
     def __init__(self, size: int, d_conv_dim: int = 64, d_repeat: int = 6):
         super().__init__()
         if size % 2**d_repeat:
-            raise BadRecipe(f"loss 'ganimation': a critic of d_repeat {d_repeat} sees multiples of {2**d_repeat} px, not "
-                            f"{size}; set the recipe's size, or a lower d_repeat.")
+            raise BadRecipe(f"loss 'ganimation': a critic of d_repeat {d_repeat} sees multiples of {2**d_repeat} px, "
+                            f"not {size}; set the recipe's size, or a lower d_repeat.")
         widths = [3, *(d_conv_dim * 2**i for i in range(d_repeat))]
         self.main = nn.Sequential(*(layer for inputs, outputs in zip(widths, widths[1:])
                                     for layer in (nn.Conv2d(inputs, outputs, 4, 2, 1), nn.LeakyReLU(0.01))))
@@ -61,20 +61,20 @@ class GANimationCritic(Critic):
         mean D(drawn) - mean D(real)  +  lambda_cls * mean (E(real) - known)^2  +  lambda_gp * mean (|dD/dx| - 1)^2
 
     the last at random points between pictures and drawn frames, the norm that of the gradient of the sum of a picture's
-    scores (Gulrajani et al., "Improved Training of Wasserstein GANs", 2017, arXiv:1704.00028). Action units that are not
-    known are left out. Terms of which the task gives nothing are left out too; task `express` gives all.
+    scores (Gulrajani et al., "Improved Training of Wasserstein GANs", 2017, arXiv:1704.00028). Action units that are
+    not known are left out. Terms of which the task gives nothing are left out too; task `express` gives all.
 
-    Since reductions differ, so do the published numbers: the paper's 4000 for the action units counts them summed over a
-    batch of 25, 160 as a mean; its 1e-5 for smoothness sums over all pixels, about 4 as a mean at 128 px, where
-    vipermu/ganimation and IETaFS have 1e-4, which does next to nothing.
+    Since reductions differ, so do the published numbers: the paper's 4000 for the action units counts them divided by a
+    batch of 25, which is 160 as a mean; its 1e-5 for smoothness sums over all pixels, about 4 as a mean at 128 px,
+    where vipermu/ganimation and IETaFS have 1e-4, which does next to nothing.
 
     Loads the D of vipermu/ganimation, IETaFS, albertpumarola/GANimation and donydchen/ganimation_replicate.
 
     Args:
         lambda_cls, lambda_rec, lambda_gp, lambda_sat, lambda_smooth: as above.
         virtual_share: where the task goes the virtual cycle too, how much that counts in place of the cycle, for
-            reconstruction, saturation and smoothness alike. (In vipermu/ganimation it is 1 throughout, and nothing keeps
-            who the person is.)
+            reconstruction, saturation and smoothness alike. (In vipermu/ganimation it is 1 throughout, and nothing
+            keeps who the person is.)
         d_conv_dim, d_repeat: channels of the first layer, and how often the picture is halved.
     """
 
@@ -88,8 +88,8 @@ class GANimationCritic(Critic):
                  d_repeat: int = 6, lr: float = 1e-4, betas: tuple[float, float] = (0.5, 0.999)):
         super().__init__()
         if not 0 <= virtual_share < 1:
-            raise BadRecipe(f"loss 'ganimation': virtual_share {virtual_share} leaves nothing that keeps who the person is; "
-                            "give a share from 0 to below 1.")
+            raise BadRecipe(f"loss 'ganimation': virtual_share {virtual_share} leaves nothing that keeps who the "
+                            "person is; give a share from 0 to below 1.")
         self.lambdas = {"adversarial": 1.0, "cls": lambda_cls, "rec": lambda_rec, "sat": lambda_sat,
                         "smooth": lambda_smooth}
         self.lambda_cls, self.lambda_gp, self.virtual_share = lambda_cls, lambda_gp, virtual_share
@@ -113,7 +113,8 @@ class GANimationCritic(Critic):
             forth_and_back = [1 - output.alpha, *(extra[name] for name in ("cycle_attention",) if name in extra)]
             virtual = [extra[name] for name in ("virtual_attention", "virtual_cycle_attention") if name in extra]
             for name, measured in (("sat", torch.mean), ("smooth", variation)):
-                terms[name] = self._mixed(*(sum(map(measured, maps)) if maps else None for maps in (forth_and_back, virtual)))
+                terms[name] = self._mixed(sum(map(measured, forth_and_back)),
+                                          sum(map(measured, virtual)) if virtual else None)
         return terms
 
     def _mixed(self, real: Tensor, virtual: Tensor | None) -> Tensor:
@@ -162,13 +163,13 @@ class GANimationCritic(Critic):
         self.attentions.clear()
         lambda_sat = self.lambdas["sat"]
         if stays > ALL_STAYS:
-            return (f"The attention is saturated: {stays:.1%} of it is above {STAYS} (mean {mean:.2f}), so what is drawn is "
-                    "the picture that was given. The likeliest cause is action units that do not fit their frames: look "
-                    "whether they vary, lie in [0, 1] and belong to these files. If they are right, try a higher "
+            return (f"The attention is saturated: {stays:.1%} of it is above {STAYS} (mean {mean:.2f}), so what is "
+                    "drawn is the picture that was given. The likeliest cause is action units that do not fit their frames: "
+                    "look whether they vary, lie in [0, 1] and belong to these files. If they are right, try a higher "
                     f"lambda_sat (--set losses.ganimation.options.lambda_sat={10 * lambda_sat:g}).")
         if drawn > ALL_DRAWN:
-            return (f"The attention is saturated: {drawn:.1%} of it is below {DRAWN} (mean {mean:.2f}), so the whole picture "
-                    "is drawn anew and loses its detail. Try a lower lambda_sat (--set "
+            return (f"The attention is saturated: {drawn:.1%} of it is below {DRAWN} (mean {mean:.2f}), so the whole "
+                    "picture is drawn anew and loses its detail. Try a lower lambda_sat (--set "
                     f"losses.ganimation.options.lambda_sat={lambda_sat / 10:g}).")
         return None
 

@@ -11,7 +11,7 @@ from fctfg.interfaces import CodeShape, Decoder, Latent, SkipShape
 
 PAPER = ("Pumarola et al., GANimation: Anatomically-aware Facial Animation from a Single Image, ECCV 2018, "
          "arXiv:1807.09251")
-LICENCE = "MIT; no public weights may be used commercially: those that there are come without a licence or of non-commercial data"
+LICENCE = "MIT; the public weights have no licence or were trained on faces that are for research only"
 
 
 class GANimationDecoder(Decoder):
@@ -39,7 +39,8 @@ class GANimationDecoder(Decoder):
     def __init__(self, *, size: int, g_conv_dim: int = 64, g_repeat: int = 6):
         super().__init__()
         if size % 4 or size < 8:
-            raise BadRecipe(f"decoder 'ganimation' works at multiples of 4 px from 8 on, not at {size}; give size: 128.")
+            raise BadRecipe(f"decoder 'ganimation' works at multiples of 4 px from 8 on, not at {size}; give size: "
+                            "128.")
         if g_conv_dim < 1 or g_repeat < 0:
             raise BadRecipe(f"decoder 'ganimation': g_conv_dim {g_conv_dim} and g_repeat {g_repeat} make no network; "
                             "64 and 6 are the authors'.")

@@ -68,7 +68,8 @@ class ExpressTask(Task):
         asked = torch.where(says_sound[..., None] > 0, heard, self._others(known))
         output = self._redrawn(model, pictures, asked)
         output.speech = speech
-        output.extra = {"pictures": pictures, "targets": asked.detach(), "says_sound": says_sound, "action_units": heard}
+        output.extra = {"pictures": pictures, "targets": asked.detach(), "says_sound": says_sound,
+                        "action_units": heard}
         if model.decoder.training and not torch.is_grad_enabled():
             return output  # a step of the critics alone, which do not look at cycles
         back = self._redrawn(model, output.frames, own)

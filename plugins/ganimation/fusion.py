@@ -17,8 +17,8 @@ class ActionUnitsFusion(Fusion):
 
     Only what is heard is smoothed over time, by the parabola that fits best within a window (Savitzky and Golay,
     "Smoothing and Differentiation of Data by Simplified Least Squares Procedures", Analytical Chemistry 36, 1964), so
-    that frames which are drawn one by one do not flicker and a mouth's extremes stay. Speech that is not 17 action units
-    is brought to them by one layer.
+    that frames which are drawn one by one do not flicker and a mouth's extremes stay. Speech that is not 17 action
+    units is brought to them by one layer.
 
     Args:
         smooth: frames of the window, an odd number from 5 on; 1 for none.

@@ -106,7 +106,8 @@ class TestGoldens:
         frames, alpha = drawn(pictures[:, None], targets)
         cycle, cycle_alpha = drawn(frames, own)
         output = Output(frames, alpha=alpha, extra={
-            "pictures": pictures[:, None], "targets": targets[:, None], "cycle": cycle, "cycle_attention": 1 - cycle_alpha})
+            "pictures": pictures[:, None], "targets": targets[:, None], "cycle": cycle,
+            "cycle_attention": 1 - cycle_alpha})
 
         critic.network.zero_grad()
         report = critic.train_critic(output.detach(), clip)
@@ -127,7 +128,8 @@ class TestGoldens:
         generator.train().zero_grad()
         loss.backward()
         aliases = fill.read_json(GOLDEN / "ganimation_g" / "fill.json")["alias"]
-        order = dict.fromkeys(aliases.get(key, key) for key, *_ in fill.read_json(GOLDEN / "ganimation_g" / "keys.json"))
+        keys = fill.read_json(GOLDEN / "ganimation_g" / "keys.json")
+        order = dict.fromkeys(aliases.get(key, key) for key, *_ in keys)
         named = dict(generator.named_parameters())
         norms = [float(named[key].grad.norm()) for key in order if key in named]
         np.testing.assert_allclose(norms, golden["grad_norm_g"], rtol=5e-3)
@@ -137,3 +139,167 @@ class TestGoldens:
         attention = golden_inputs("ganimation_losses")["att"]
         assert float(variation(attention)) == pytest.approx(float(golden["smooth"]), rel=1e-5)
         assert float(attention.mean()) == pytest.approx(float(golden["saturation"]), rel=1e-5)
+
+
+def small_model(**fusion) -> TalkingFace:
+    torch.manual_seed(0)
+    decoder = registry.build("decoder", "ganimation", size=32, **SMALL)
+    return TalkingFace(registry.build("visual_encoder", "ganimation", size=32, codes=decoder.codes, skips=decoder.skips),
+                       registry.build("audio_encoder", "aunet", scale=1 / 16),
+                       registry.build("fusion", "action-units", codes=decoder.codes, speech_width=17, **fusion), decoder)
+
+
+class TestModel:
+    def test_what_is_given_is_shown_and_the_rest_is_heard(self):
+        model, clip = small_model(smooth=1).eval(), random_clip(32)
+        clip.action_units_known[..., 8] = False
+        clip.action_units[..., 8] = math.nan
+        with torch.no_grad():
+            output = model(clip)
+            speech = model.audio_encoder(clip.wave, clip.times)
+        codes = output.latent.codes[:, :, 0]
+        torch.testing.assert_close(codes[..., 8], speech[..., 8])
+        rest = [i for i in range(17) if i != 8]
+        torch.testing.assert_close(codes[..., rest], clip.action_units[..., rest])
+        assert output.alpha.shape == (2, 5, 1, 32, 32)
+
+    def test_one_picture_serves_all_frames_and_several_each_their_own(self):
+        encoder, clip = small_model().visual_encoder, random_clip(32)
+        units = {"action_units": clip.action_units, "action_units_known": clip.action_units_known}
+        for source, seen in ((clip.source, clip.source.expand(-1, 5, -1, -1, -1)), (clip.frames, clip.frames)):
+            torch.testing.assert_close(encoder(source, clip.frames, **units).skips[0], seen)
+        assert not list(encoder.parameters())
+
+    def test_smooths_what_is_heard_by_a_parabola(self):
+        np.testing.assert_allclose(parabola(5), np.array([-3, 12, 17, 12, -3]) / 35, atol=1e-6)
+        fusion = small_model(smooth=5).fusion
+        speech = torch.rand(1, 9, 17, generator=torch.Generator().manual_seed(0))
+        face = FaceCode(torch.zeros(1, 1, 17), torch.full((1, 9, 1, 17), -1.0))
+        found = fusion(face, speech).codes[0, :, 0].numpy()
+        padded = np.concatenate([speech[0, :1].expand(2, -1), speech[0], speech[0, -1:].expand(2, -1)])
+        for t in range(9):
+            fit = np.polynomial.polynomial.polyfit(np.arange(-2, 3), padded[t:t + 5], 2)[0]
+            np.testing.assert_allclose(found[t], fit.clip(0, 1), atol=1e-5)
+        assert fusion.reach == 2
+        with pytest.raises(BadRecipe, match="odd number"):
+            small_model(smooth=4)
+
+    def test_sizes_and_options_that_cannot_work_are_refused(self):
+        with pytest.raises(BadRecipe, match="multiples of 4"):
+            registry.build("decoder", "ganimation", size=30)
+        with pytest.raises(BadRecipe, match="d_repeat 6 sees multiples of 64 px"):
+            registry.build("loss", "ganimation", size=96)
+        with pytest.raises(BadRecipe, match="decoder 'ganimation' draws from"):
+            registry.build("fusion", "action-units", codes=CodeShape(14, 512), speech_width=17)
+
+
+class TestExpress:
+    def run(self, clip: Clip | None = None, model: TalkingFace | None = None, **options) -> Output:
+        torch.manual_seed(1)
+        return registry.build("task", "express", **options)(model or small_model().train(), clip or random_clip(32, frames=4))
+
+    def test_redraws_other_moments_as_the_sound_or_as_others_have_it(self):
+        clip = random_clip(32, frames=4)
+        output = self.run(clip, heard=0.5, jitter=0.0)
+        torch.testing.assert_close(output.extra["pictures"], clip.frames.roll(2, 1))
+        says = output.extra["says_sound"] > 0
+        assert says.any() and not says.all()
+        torch.testing.assert_close(output.extra["targets"][says], output.speech.detach()[says])
+        known = clip.action_units.flatten(0, 1)
+        for targets in output.extra["targets"][~says]:
+            assert ((known - targets).abs().sum(1) < 1e-6).any()
+
+    def test_gradients_reach_what_hears_and_what_draws(self):
+        model = small_model().train()
+        output = self.run(model=model, heard=1.0)
+        (output.frames.square().mean() + output.extra["cycle"].square().mean()).backward()
+        for part in (model.audio_encoder, model.decoder):
+            assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in part.parameters())
+        assert not output.extra["targets"].requires_grad
+
+    def test_the_way_back_asks_for_what_is_known_of_the_picture(self):
+        """And for what is heard at its moment where nothing is."""
+        clip = random_clip(32, frames=4)
+        clip.action_units_known[..., 1] = False
+        asked = []
+        model = small_model().eval()
+        model.decoder.register_forward_pre_hook(lambda _, inputs: asked.append(inputs[0].codes[:, :, 0]))
+        output = self.run(clip, model, heard=1.0)
+        own = torch.where(clip.action_units_known, clip.action_units, output.speech).roll(2, 1)
+        torch.testing.assert_close(asked[1], own)
+
+    def test_goes_the_virtual_cycle_where_asked_and_no_cycle_where_nobody_looks(self):
+        virtual = {"virtual_cycle", "virtual_attention", "virtual_cycle_attention"}
+        assert virtual <= set(self.run(use_virtual=True).extra)
+        model = small_model().train()
+        with torch.no_grad():
+            assert "cycle" not in self.run(model=model).extra
+            assert "cycle" in self.run(model=model.eval()).extra
+
+    def test_clips_it_cannot_use_are_refused(self):
+        with pytest.raises(BadRecipe, match="clip_frames"):
+            self.run(random_clip(32, frames=1))
+        clip = random_clip(32)
+        clip.action_units = clip.action_units_known = None
+        with pytest.raises(BadData, match="--action-units"):
+            self.run(clip)
+
+
+def small_critic(size: int = 32, **options):
+    torch.manual_seed(0)
+    return registry.build("loss", "ganimation", size=size, d_conv_dim=4, d_repeat=3, **options)
+
+
+class TestCritic:
+    @pytest.mark.parametrize("size", [64, 128, 256])
+    def test_one_picture_of_any_size_has_its_action_units(self, size):
+        network = registry.build("loss", "ganimation", size=size, d_conv_dim=2).network
+        scores, action_units = network(torch.zeros(1, 3, size, size))
+        assert scores.shape == (1, size // 64, size // 64) and action_units.shape == (1, 17)
+
+    def test_nothing_known_gives_no_error_and_finite_gradients(self):
+        loss, clip = small_critic(), random_clip(32)
+        clip.action_units_known[:] = False
+        clip.action_units[:] = math.nan
+        output = Output(clip.frames.clone().requires_grad_())
+        report = loss.train_critic(output.detach(), clip)
+        assert float(report["cls"]) == 0 and all(torch.isfinite(p).all() for p in loss.network.parameters())
+        loss(output, clip).backward()
+        assert torch.isfinite(output.frames.grad).all()
+        found = torch.rand(2, 17, requires_grad=True)
+        known_mse(found, torch.full((2, 17), math.nan), torch.zeros(2, 17, dtype=torch.bool)).backward()
+        assert (found.grad == 0).all()
+
+    def test_the_virtual_share_mixes_every_term_of_the_cycle(self):
+        output, clip = TestExpress().run(use_virtual=True), random_clip(32, frames=4)
+        real, both = (small_critic(virtual_share=share).terms(output, clip) for share in (0.0, 0.25))
+        extra = output.extra
+        virtual = {"rec": (extra["virtual_cycle"] - output.frames).abs().mean(),
+                   "sat": extra["virtual_attention"].mean() + extra["virtual_cycle_attention"].mean(),
+                   "smooth": variation(extra["virtual_attention"]) + variation(extra["virtual_cycle_attention"])}
+        for name, value in virtual.items():
+            torch.testing.assert_close(both[name], 0.75 * real[name] + 0.25 * value)
+        torch.testing.assert_close(both["cls"], real["cls"])
+        with pytest.raises(BadRecipe, match="who the person is"):
+            small_critic(virtual_share=1.0)
+
+    def test_the_penalty_is_that_of_a_slope(self):
+        """Of a critic that adds pixels up by one weight, known in closed form, without learning too."""
+        loss = small_critic(lambda_gp=1.0)
+        loss.network.forward = lambda pictures: (0.01 * pictures.sum((1, 2, 3))[:, None, None], pictures[:, 0, 0, :17])
+        expected = (0.01 * math.sqrt(3 * 32 * 32) - 1) ** 2
+        pictures = random_clip(32).frames.flatten(0, 1)
+        assert float(loss.gradient_penalty(pictures, -pictures).detach()) == pytest.approx(expected, rel=1e-4)
+        with torch.no_grad():
+            assert float(loss.gradient_penalty(pictures, -pictures)) == pytest.approx(expected, rel=1e-4)
+
+    def test_says_in_words_where_attention_is_saturated(self):
+        loss, clip = small_critic(), random_clip(32)
+        for alpha, words in ((0.001, "picture that was given"), (0.5, None), (0.999, "drawn anew")):
+            report = loss.measure(Output(clip.frames, alpha=torch.full((2, 5, 1, 32, 32), alpha)), clip)
+            advice = loss.advice()
+            assert advice is None if words is None else words in advice
+            assert float(report["attention"]) == pytest.approx(1 - alpha, abs=1e-5)
+            assert float(report["attention_stays"]) == (alpha < 0.02)
+            assert float(report["attention_drawn"]) == (alpha > 0.98)
+        assert loss.advice() is None
