@@ -12,6 +12,7 @@ from pathlib import Path
 from ..files import write_text
 from .page import render_page
 from .results import FILE, Column, Results
+from .statistics import LEAST
 from .wording import ARROWS, counted, number, remarks, told
 
 
@@ -89,7 +90,8 @@ def summary(results: Results) -> Iterator[str]:
         yield from _aligned([("difference, paired", "", "of", "less", "mean [95 %]", "clips", "")] + [
             (column.title, ARROWS[column.quantity.better], apart.second, apart.first,
              f"{apart.mean:+.4g} [{apart.low:+.4g}, {apart.high:+.4g}]" if apart.n > 1 else f"{apart.mean:+.4g}", str(apart.n),
-             "" if apart.is_sure else "too few clips to say" if apart.n < 5 else "could be chance")
+             "" if apart.is_sure else "too few clips to say" if apart.n < LEAST else
+             "the same" if apart.low == apart.high == 0 else "could be chance")
             for column, apart in found])
     for line in remarks(results):
         yield line
