@@ -6,6 +6,7 @@ Files that only a recipe names among its `public_files` have a card made of what
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,7 +29,7 @@ class Weights(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    """Its file name, by which it is asked for and kept."""
+    """Its file name, by which it is asked for and kept; `<epoch>` and the like stand for what differs."""
     purpose: str = ""
     """What it is for, in a sentence without its end."""
     licence: str
@@ -51,6 +52,11 @@ class Weights(BaseModel):
     """The file of an installed package that it is, import name first: `lpips/weights/v0.1/alex.pth`."""
     pip: str | None = None
     """What brings that package."""
+
+    def is_called(self, name: str) -> bool:
+        """Whether a file of that name would be one of these."""
+        parts = re.split(r"<\w+>", self.name.lower())
+        return re.fullmatch(".+".join(map(re.escape, parts)), name.lower()) is not None
 
     def in_package(self) -> Path | None:
         """The file of an installed package, which is not imported; None where it is not there."""
@@ -79,17 +85,17 @@ def known() -> list[Weights]:
 
 
 def card(name: str) -> Weights:
-    """The one called `name`, whatever the case.
+    """The one that `name` is a name of, whatever the case.
 
     Raises:
         BadWeights: there is none; the message has the nearest.
     """
-    cards = {card.name.lower(): card for card in known()}
-    if wanted := cards.get(name.lower()):
+    cards = known()
+    if wanted := next((card for card in cards if card.is_called(name) or card.name.lower() == name.lower()), None):
         return wanted
-    holding = [card.name for low, card in cards.items() if name.lower() in low]
+    holding = [card.name for card in cards if name.lower() in card.name.lower()]
     hint = f" Did you mean {' or '.join(map(repr, holding))}?" if 0 < len(holding) < 4 else \
-        registry.suggest(name, [card.name for card in cards.values()])
+        registry.suggest(name, [card.name for card in cards])
     raise BadWeights(f"No public weights called '{name}'.{hint} `fctfg weights list` has them all.")
 
 

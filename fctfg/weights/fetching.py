@@ -26,7 +26,9 @@ CONNECT, READ = 15, 60
 """Seconds to wait for a server to answer, and for the next bytes."""
 TRIES = 5
 """How often in a row a connection may break off without bringing anything."""
-BLOCK = 1 << 18
+PATIENCE = 0.5
+"""Seconds before asking again, twice that from the second time on."""
+BLOCK = 1 << 14
 
 
 def fetch(weights: Weights, *, url: str | None = None, progress: Progress = lambda done, total: None) -> Path:
@@ -118,7 +120,7 @@ class Resuming:
             except requests.RequestException as error:
                 raise BadWeights(f"{url} cannot be fetched: {_reason(error)}.") from None
             failures = failures + 1 if self._size() <= before else 0
-            time.sleep(min(failures, 2) * 0.5)
+            time.sleep(min(failures, 2) * PATIENCE)
         raise BadWeights(f"{self.weights.name} broke off: {reason}. {self._so_far()} are there; fetch it again to go on "
                          "from there.")
 
@@ -188,7 +190,7 @@ class Resuming:
 def _reason(error: Exception) -> str:
     """An error of requests in words; it wraps what it catches several times over."""
     import requests
-    from urllib3.exceptions import IncompleteRead, NameResolutionError
+    from urllib3.exceptions import IncompleteRead, NameResolutionError, ReadTimeoutError
 
     for kind, words in ((requests.exceptions.ProxyError, "the proxy that HTTP_PROXY or HTTPS_PROXY names does not let it through"),
                         (requests.exceptions.SSLError, "its certificate is not trusted here"),
@@ -200,10 +202,10 @@ def _reason(error: Exception) -> str:
     while isinstance(nested, Exception):
         inner = nested
         nested = getattr(inner, "reason", None) or next((a for a in inner.args if isinstance(a, Exception)), None)
-    if isinstance(inner, NameResolutionError):
-        return "its name is not known here, so this machine is offline or the name is wrong"
-    if isinstance(inner, IncompleteRead):
-        return "the connection was closed"
+    for kind, words in ((NameResolutionError, "its name is not known here, so this machine is offline or the name is wrong"),
+                        (IncompleteRead, "the connection was closed"), (ReadTimeoutError, f"nothing came for {READ} s")):
+        if isinstance(inner, kind):
+            return words
     return (getattr(inner, "strerror", None) or re.split(r"\[Errno -?\d+\] |: ", str(inner))[-1]).strip(" .") or type(inner).__name__
 
 

@@ -54,7 +54,7 @@ def examine(path: str | Path) -> Finding:
     digest = "" if path.is_dir() else sums.sha256(path)
     names, fits, problems = _of_recipes(found)
     cards = _agreeing(path, found, digest, names)
-    if cards and not fits:
+    if any(card.name not in names for card in cards):
         problems = []  # of recipes that have a file that only looks alike
     bad, remark = _wholeness(path, size, digest, cards, found.form)
     return Finding(path, size, digest, found, cards, fits, [*problems, *bad], remark)
@@ -92,13 +92,13 @@ def _agreeing(path: Path, found: contents.Contents, digest: str, names: list[str
         return same
     agreeing = [card for card in cards if card.name in names
                 or (all(map(found.has, card.signs)) if card.signs else card.form and not found.names
-                    and card.name == path.name)]
-    return sorted(agreeing, key=lambda card: (card.name != path.name, -len(card.signs)))
+                    and card.is_called(path.name))]
+    return sorted(agreeing, key=lambda card: (not card.is_called(path.name), -len(card.signs)))
 
 
 def _wholeness(path: Path, size: int, digest: str, cards: list[Weights], form: str) -> tuple[list[str], str]:
     """What is wrong with the bytes of a file, if anything; and by what they are known to be right."""
-    own = next((card for card in cards if card.name == path.name), cards[0] if len(cards) == 1 else None)
+    own = cards[0] if len(cards) == 1 or cards and cards[0].is_called(path.name) else None
     if own and own.sha256 and digest:
         if digest.startswith(own.sha256):
             return [], "whole: its SHA-256 is the published one"

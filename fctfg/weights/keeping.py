@@ -71,10 +71,12 @@ def article(word: str) -> str:
 def _name(found: Finding) -> tuple[str, str]:
     """What to call it. Of several that are alike inside, its own name decides; without that, it keeps its own."""
     names = [card.name for card in found.cards]
-    if found.path.name in names or len(names) == 1:
-        return (found.path.name if found.path.name in names else names[0]), ""
-    return found.path.name, (f"{' and '.join(filter(None, [', '.join(names[:-1]), names[-1]]))} are alike inside, so it keeps its "
-                             "own name; --name gives it one of theirs.")
+    if any(card.is_called(found.path.name) for card in found.cards):
+        return found.path.name, ""
+    if len(names) == 1 and "<" not in names[0]:
+        return names[0], ""
+    which = f"{names[0]} is the pattern of many" if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]} are alike inside"
+    return found.path.name, f"{which}, so it keeps its own name; --name gives it another."
 
 
 def _names(found: Finding) -> str:

@@ -38,14 +38,17 @@ def read(path: Path) -> Model:
 
 
 def _model(content: memoryview) -> Model:
-    producer, graph = "", None
+    producer, graph, operators = "", None, False
     for number, value in _fields(content):
         if number == 2:
             producer = _text(value)
         elif number == 7:
             graph = value
+        operators |= number == 8
     if graph is None:
         raise NotONNX("no graph")
+    if not operators:  # which version of them it speaks, without which none can be run; it stands behind the graph
+        raise NotONNX("it ends early")
     inputs, outputs, tensors = {}, {}, {}
     for number, value in _fields(graph):
         if number == 5:
