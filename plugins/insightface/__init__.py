@@ -1,0 +1,1 @@
+"""Faces by SCRFD, and identities by ArcFace, through InsightFace."""
