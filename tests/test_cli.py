@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import click
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -32,11 +33,24 @@ OPTIONS = {  # the command line does not grow by accident
     "sync-check": {"videos", "run_folder", "weights", "as_json", "png", "fix", "detector", "device"},
     "train": {"recipe", "visual_encoder", "audio_encoder", "fusion", "decoder", "losses", "settings", "data", "out", "resume",
               "start_from", "device", "precision", "workers", "dry_run"},
+    "weights check": {"files", "as_json"},
+    "weights fetch": {"names", "accept_licence", "url"},
+    "weights import": {"files", "link", "name"},
+    "weights list": {"names", "here", "as_json"},
 }
 
 
+def commands(group, before=""):
+    """Every command by its full name, those of groups within."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{before}{name} ")
+        else:
+            yield before + name, command
+
+
 def test_the_options_are_these():
-    assert {name: {p.name for p in command.params} for name, command in main.commands.items()} == OPTIONS
+    assert {name: {p.name for p in command.params} for name, command in commands(main)} == OPTIONS
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list-plugins"], ["train", "--help"], ["generate", "--help"],

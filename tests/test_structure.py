@@ -7,6 +7,7 @@ import re
 import shlex
 from pathlib import Path
 
+import click
 import pytest
 
 from fctfg import registry
@@ -90,6 +91,8 @@ def test_the_documented_commands_exist(page):
     for line in commands((ROOT / page).read_text(encoding="utf-8")):
         name, *arguments = shlex.split(line)[1:]
         command = main.commands[name]
+        if isinstance(command, click.Group):
+            command = command.commands[arguments[0]]
         known = {option for parameter in command.params for option in parameter.opts}
         unknown = {argument for argument in arguments if argument.startswith("--")} - known
         assert not unknown, line
