@@ -6,7 +6,6 @@ import inspect
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from . import registry
@@ -58,6 +57,10 @@ def describe(plugin: registry.Plugin) -> str:
         about = "\n".join(filter(None, [recipe.description, recipe.paper and f"Paper: {recipe.paper}"]))
         files = "".join(f"Reads {', '.join(file.files)} ({file.licence})\n" for file in recipe.public_files)
         return f"{head}{about}\n{files}\n{plugin.path().read_text(encoding='utf-8')}"
+    if plugin.kind == "weights":
+        from .weights.cards import read_cards
+
+        return head + "\n".join(f"{card.name}: {card.purpose} ({card.licence})" for card in read_cards(plugin.path()))
     cls = plugin.load()
     options = []
     for parameter in inspect.signature(cls).parameters.values():
@@ -106,11 +109,16 @@ def _codecs() -> dict[str, str | None]:
     return found
 
 
-def _weight_files() -> dict[str, str]:
-    """The face files that detectors need; every other weight file is the user's to give."""
-    spec = find_spec("face_recognition_models")
-    if not spec or not spec.submodule_search_locations:
-        return {"dlib face files": "MISSING; pip install face-recognition-models"}
-    folder = Path(spec.submodule_search_locations[0]) / "models"
-    return {path.name: f"{path.stat().st_size / 1e6:.1f} MB" for path in sorted(folder.glob("*.dat"))}
+def _weight_files() -> dict[str, str | None]:
+    """Those that are here, and those that a package should have brought; every other one is the user's to give."""
+    from . import weights
+    from .weights.cards import known
+
+    found: dict[str, str | None] = {"kept in": str(weights.folder())}
+    for card in known():
+        if path := weights.find(card.name):
+            found[card.name] = str(path)
+        elif card.pip:
+            found[card.name] = f"MISSING; pip install {card.pip}"
+    return found
 
