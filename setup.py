@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 EXTRAS = {
     "mediapipe": ["mediapipe>=0.10.14"],
-    "face-alignment": ["face-alignment>=1.4"],
+    "face-alignment": ["face-alignment>=1.5"],
     "insightface": ["insightface>=0.7.3", "onnxruntime>=1.17"],
     "keras": ["h5py>=3.8"],
     "speech": ["transformers>=5"],
