@@ -167,6 +167,7 @@ setup(
             "arcface = fctfg_plugins.arcface:weights.yaml",
             "aunet = fctfg_plugins.aunet:weights.yaml",
             "dlib-faces = fctfg_plugins.dlib_faces:weights.yaml",
+            "face-alignment = fctfg_plugins.face_alignment:weights.yaml",
             "ganimation = fctfg_plugins.ganimation:weights.yaml",
             "hyperstyle = fctfg_plugins.hyperstyle:weights.yaml",
             "lipgan = fctfg_plugins.lipgan:weights.yaml",
