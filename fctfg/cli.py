@@ -8,6 +8,7 @@ import shlex
 import signal
 import sys
 import threading
+from pathlib import Path
 
 import click
 
@@ -240,9 +241,9 @@ def prepare(raw, out, shard, **options):
 
 
 @main.command()
-@click.option("--face", type=click.Path(), help="A video to dub, or a picture to animate.")
+@click.option("--face", type=click.Path(), help="A video to dub, a picture to animate, or a folder of pictures.")
 @click.option("--audio", type=click.Path(), help="The speech: a sound file, or a video whose sound is taken.  [default: the face video's own]")
-@click.option("--out", type=click.Path(), default="out.mp4", show_default=True, help="The video to write; a report is written beside it.")
+@click.option("--out", type=click.Path(), default="out.mp4", show_default=True, help="The video to write, a report beside it; a folder for a folder of pictures.")
 @click.option("--run", "run_folder", type=click.Path(), help="A run folder of `fctfg train`.")
 @click.option("--recipe", type=PluginName("recipe"), help="A recipe that needs no weights, such as warp; or the one --checkpoint belongs to.")
 @click.option("--checkpoint", type=click.Path(), help="A public weight file, such as wav2lip_gan.pth.")
@@ -287,11 +288,12 @@ def generate(context, face, audio, out, run_folder, recipe, checkpoint, jobs, de
                say=click.echo).draw_canonical(face, out)
         return
     chosen = {name: value for name, value in options.items() if value not in (None, ())}
-    if jobs:
-        from .jobs import run_jobs
+    if jobs or Path(face).is_dir():
+        from .jobs import jobs_of_folder, read_jobs, run_jobs
 
+        listed = read_jobs(jobs) if jobs else jobs_of_folder(face, audio, out)
         studio = {name: chosen.pop(name) for name in ("motion", "blend", "direction", "by") if name in chosen}
-        run_jobs(jobs, run=run_folder, recipe=recipe, checkpoint=checkpoint, device=device, precision=precision, say=click.echo,
+        run_jobs(listed, run=run_folder, recipe=recipe, checkpoint=checkpoint, device=device, precision=precision, say=click.echo,
                  common=chosen, **studio)
         return
     from .generating import generate as draw

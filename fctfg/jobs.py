@@ -1,11 +1,11 @@
-"""A table of faces and sounds, drawn one after the other by a model that is opened once."""
+"""Many faces and sounds, of a table or a folder, drawn one after the other by a model that is opened once."""
 
 from __future__ import annotations
 
 import csv
 import json
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from .media.files import existing_file
 REQUIRED = ("face", "audio", "out")
 OPTIONAL = ("driving", "speaker", "fps", "detector", "when_audio_is_longer", "when_audio_is_shorter")
 """Columns that a table may have, with what `fctfg.pipeline.generate` takes by these names."""
+PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 PATHS = ("face", "audio", "out", "driving")
 
 
@@ -27,12 +28,16 @@ class Job:
     """One row: what to draw, and where to."""
 
     line: int
-    """Of the table, where the row ends; the header is line 1."""
+    """Of the table, where the row ends; the header is line 1. Of a folder, its number there."""
     face: str
     audio: str | None
     """None for the face video's own sound, or the driving one's."""
     out: str
     options: dict[str, str] = field(default_factory=dict)
+    in_table: bool = True
+
+    def __str__(self) -> str:
+        return f"line {self.line}" if self.in_table else self.face
 
     def check(self) -> None:
         """Refuse what can be told before anything is drawn.
@@ -121,21 +126,40 @@ def _job(path: Path, line: int, columns: list[str], row: list[str]) -> Job:
     return Job(line, cells.pop("face"), cells.pop("audio", None), cells.pop("out"), cells)
 
 
-def run_jobs(table: str | Path, *, say: Callable[[str], None] = print, common: dict[str, Any] | None = None,
+def jobs_of_folder(folder: str | Path, audio: str | None, out: str | Path) -> list[Job]:
+    """One for each picture in `folder`, by name: `out`/NAME.mp4, in which it says `audio`.
+
+    Raises:
+        BadJobs: there is no picture, two share a name, or `out` is a file's name.
+    """
+    folder, out = Path(folder), Path(out)
+    faces = sorted((path for path in folder.iterdir() if path.suffix.lower() in PICTURES), key=lambda path: path.name)
+    if not faces:
+        raise BadJobs(f"{folder} has no pictures; there are none that end in {', '.join(PICTURES)}.")
+    if out.suffix:
+        raise BadJobs(f"{folder} is a folder, so --out names one too, for a video of each of its pictures; not {out}.")
+    for one, other in zip(faces, faces[1:]):
+        if one.stem == other.stem:
+            raise BadJobs(f"{one} and {other} would both become {out / one.stem}.mp4; rename one of them.")
+    return [Job(number, str(face), audio, str(out / f"{face.stem}.mp4"), in_table=False)
+            for number, face in enumerate(faces, 1)]
+
+
+def run_jobs(jobs: Sequence[Job], *, say: Callable[[str], None] = print, common: dict[str, Any] | None = None,
              **studio: Any) -> list[Result]:
-    """Draw every job of `table`; one that fails is told of, and the others go on. What became of them, in order.
+    """Draw all of `jobs`; one that fails is told of, and the others go on. What became of them, in order.
 
     A video that is there already, drawn as it would be now and not older than what it is made from, is kept. `common`
     holds options for every job, which its own row overrides; `studio` goes to `Studio`.
 
     Raises:
-        BadJobs: the table cannot be used, before anything is drawn; or jobs failed, with the list, after the last.
+        BadJobs: jobs failed, with the list, after the last.
     """
-    results = draw_jobs(read_jobs(table), say=say, common=common, **studio)
+    results = draw_jobs(list(jobs), say=say, common=common, **studio)
     for line in render(results):
         say(line)
     if failed := [result for result in results if result.state == "failed"]:
-        listed = "; ".join(f"line {result.job.line}, {result.job.out}: {result.problem.rstrip('.')}"
+        listed = "; ".join(f"{result.job}, {result.job.out}: {result.problem.rstrip('.')}"
                            for result in failed)
         raise BadJobs(f"{len(failed)} of {len(results)} jobs failed: {listed}.")
     return results
@@ -149,7 +173,7 @@ def draw_jobs(jobs: list[Job], *, say: Callable[[str], None] = print, common: di
     problems = {job.line: problem for job in jobs if (problem := _problem_of(job))}
     for job in jobs:
         if problem := problems.get(job.line):
-            say(f"line {job.line}: {problem}")
+            say(f"{job}: {problem}")
     opened = Studio(say=say, **studio) if len(problems) < len(jobs) else None
     results = []
     with _progress_bars(len(jobs)) as advance:
@@ -159,7 +183,7 @@ def draw_jobs(jobs: list[Job], *, say: Callable[[str], None] = print, common: di
             else:
                 results.append(_draw(opened, job, {**(common or {}), **job.options}, advance.frames))
                 if results[-1].problem:
-                    say(f"line {job.line}: {results[-1].problem}")
+                    say(f"{job}: {results[-1].problem}")
             advance.job()
     return results
 

@@ -16,7 +16,7 @@ from fctfg import generating, media, registry
 from fctfg.cli import main
 from fctfg.errors import BadJobs
 from fctfg.interfaces import Detector
-from fctfg.jobs import Result, read_jobs, render
+from fctfg.jobs import Result, jobs_of_folder, read_jobs, render
 
 HEADER = "face,audio,out\n"
 
@@ -143,3 +143,21 @@ def test_the_table_of_results_lines_up(table):
                          Result(other, "failed", problem="no face")]))
     ends = [line.index(word) for line, word in zip(lines, ("out", job.out, other.out))]
     assert len(set(ends)) == 1 and lines[1].split()[:5] == ["2", "done", "1234", "49.4", "8.2"]
+
+
+def test_a_folder_gives_a_job_for_each_of_its_pictures(tmp_path):
+    for name in ("b.png", "a.JPG", "notes.txt"):
+        (tmp_path / name).touch()
+    jobs = jobs_of_folder(tmp_path, "voice.wav", tmp_path / "videos")
+    assert [(job.face, job.audio, job.out) for job in jobs] == [
+        (str(tmp_path / name), "voice.wav", str(tmp_path / "videos" / video)) for name, video in
+        (("a.JPG", "a.mp4"), ("b.png", "b.mp4"))]
+    assert str(jobs[0]) == str(tmp_path / "a.JPG")
+    with pytest.raises(BadJobs, match="is a folder, so --out names one too, .*; not out.mp4"):
+        jobs_of_folder(tmp_path, "voice.wav", "out.mp4")
+    (tmp_path / "a.png").touch()
+    with pytest.raises(BadJobs, match=r"a.JPG and \S+a.png would both become \S+a.mp4"):
+        jobs_of_folder(tmp_path, "voice.wav", tmp_path / "videos")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadJobs, match="empty has no pictures"):
+        jobs_of_folder(tmp_path / "empty", "voice.wav", tmp_path / "videos")
