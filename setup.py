@@ -137,7 +137,12 @@ setup(
             "yunet = fctfg_plugins.yunet.detector:YuNetDetector",
         ],
         "fctfg.metrics": [
+            "au-error = fctfg_plugins.face_metrics:ActionUnitMetric",
+            "blinks = fctfg_plugins.face_metrics:BlinkMetric",
+            "csim = fctfg_plugins.face_metrics:CSIMMetric",
+            "head-pose = fctfg_plugins.face_metrics:HeadPoseMetric",
             "jitter = fctfg_plugins.picture_metrics:JitterMetric",
+            "lmd = fctfg_plugins.face_metrics:LandmarkMetric",
             "lpips = fctfg_plugins.picture_metrics:LPIPSMetric",
             "ms-ssim = fctfg_plugins.picture_metrics:MSSSIMMetric",
             "openness = fctfg_plugins.sync_metrics:OpennessMetric",
