@@ -148,13 +148,15 @@ class SyncLoss(Critic):
         """How well the expert tells the right sound from a wrong one.
 
         `accuracy` at a cosine of 0.5, the mean cosines `right` and `wrong`, and `ranking`, the chance that a right
-        pair is nearer than a wrong one, which needs no threshold: 0.5 is guessing.
+        pair is nearer than a wrong one, which needs no threshold: 0.5 is guessing. `expert` is the ranking of the
+        real frames, whatever was drawn: how far the expert is to be trusted at all.
         """
         with torch.no_grad():
             right, wrong = self._right_and_wrong(self.judge, output.frames, clip)
+            real = (right, wrong) if output.frames is clip.frames else self._right_and_wrong(self.judge, clip.frames, clip)
         self.rankings.append(ranking(right, wrong))
         return {"accuracy": accuracy(right, wrong), "right": right.mean(), "wrong": wrong.mean(),
-                "ranking": self.rankings[-1]}
+                "ranking": self.rankings[-1], "expert": ranking(*real)}
 
     def advice(self) -> str | None:
         """That it is stuck at guessing, or knows the training clips by heart and nobody else's; each is said once."""

@@ -450,10 +450,11 @@ class TestSyncLoss:
             self.build().train_critic(Output(clip.frames), clip)
 
     def test_measures_agree_with_a_slow_count(self, monkeypatch):
-        loss = self.build()
+        loss, clip = self.build(), noise_clip()
         right, wrong = torch.tensor([0.9, 0.6, 0.4, 0.7]), torch.tensor([0.1, 0.6, 0.5, 0.8])
-        monkeypatch.setattr(loss, "_right_and_wrong", lambda *_: (right, wrong))
-        measured = loss.measure(Output(torch.zeros(1)), noise_clip())
+        monkeypatch.setattr(loss, "_right_and_wrong", lambda _, frames, __: (right + (frames is clip.frames), wrong))
+        measured = loss.measure(Output(torch.zeros(1)), clip)
+        assert measured["expert"] == 1 == loss.measure(Output(clip.frames), clip)["ranking"]
         pairs = [(r, w) for r in right.tolist() for w in wrong.tolist()]
         assert measured["ranking"].item() == pytest.approx(sum((r > w) + 0.5 * (r == w) for r, w in pairs) / 16)
         assert measured["accuracy"].item() == pytest.approx((3 + 2) / 8)
