@@ -77,6 +77,7 @@ def test_a_face_is_found_and_confirmed_where_it_is(detector):
     assert detector.detect(np.zeros_like(frame)) == []
 
 
+@pytest.mark.slow  # numba compiles for seconds
 @pytest.mark.parametrize("x, y, box", [(200, 136, [160, 100, 240, 190]), (210, 140, [150, 60, 300, 240]), (30, 20, [-20, -30, 70, 70])])
 def test_landmarks_are_in_pixels_of_the_frame(detector, x, y, box):
     points = detector.landmarks(dotted(x, y), np.array(box, float))
