@@ -137,7 +137,7 @@ def _is_theirs(recipe: Recipe, prefix: str) -> bool:
 def _as_they_name_it(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The generator with running statistics beside its norms, and its first layers four times more."""
     trunk: dict[str, Tensor] = {}
-    for name, tensor in state.items():
+    for name, tensor in sorted(state.items(), key=_in_their_order):  # safetensors sort by the alphabet
         if not name.startswith("main."):
             continue
         trunk[name.removeprefix("main.")] = tensor
@@ -152,7 +152,12 @@ def _as_they_name_it(state: dict[str, Tensor]) -> dict[str, Tensor]:
         end = ends.get(alias)
         named |= {f"{alias}.{name}": tensor for name, tensor in trunk.items()
                   if end is None or int(name.split(".")[0]) < end}
-    return named | {name: tensor for name, tensor in state.items() if not name.startswith("main.")}
+    return named | {f"{head}.0.weight": state[f"{head}.0.weight"] for head in ("im_reg", "im_att")}
+
+
+def _in_their_order(item: tuple[str, Tensor]) -> tuple[list[int], bool]:
+    """Layers by their numbers, weights before biases."""
+    return [int(number) for number in re.findall(r"\d+", item[0])], item[0].endswith("bias")
 
 
 def _saying(state: dict[str, Tensor], epoch: int, iteration: int) -> OrderedDict[str, Tensor]:

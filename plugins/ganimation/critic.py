@@ -177,11 +177,12 @@ class GANimationCritic(Critic):
 def wanted(output: Output, clip: Clip) -> tuple[Tensor, Tensor]:
     """The action units that the drawn frames should show, and which of them count: (B T, 17) each.
 
-    Those that the task asked for, all of them; else those of the true frames, where known.
+    Those that the task asked for, else those of the true frames, where known.
     """
     if "targets" in output.extra:
         targets = output.extra["targets"].flatten(0, 1).float()
-        return targets, torch.ones_like(targets, dtype=torch.bool)
+        known = output.extra.get("targets_known")
+        return targets, torch.ones_like(targets, dtype=torch.bool) if known is None else known.flatten(0, 1)
     return _flat_action_units(clip, output.frames)
 
 

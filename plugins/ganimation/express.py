@@ -20,6 +20,7 @@ class ExpressTask(Task):
 
         pictures                 what was redrawn (3, H, W)
         targets                  the action units that were asked for (17), in [0, 1], cut from the graph
+        targets_known            which of them (17) a critic can have learnt: those that any clip of the batch knows
         says_sound               1 where those are what is heard at that moment, else 0
         cycle, cycle_attention   the drawn frames redrawn with the picture's own action units, and where they stayed
         virtual_cycle, virtual_attention, virtual_cycle_attention
@@ -68,8 +69,9 @@ class ExpressTask(Task):
         asked = torch.where(says_sound[..., None] > 0, heard, self._others(known))
         output = self._redrawn(model, pictures, asked)
         output.speech = speech
-        output.extra = {"pictures": pictures, "targets": asked.detach(), "says_sound": says_sound,
-                        "action_units": heard}
+        learnt = clip.action_units_known.flatten(0, 1).any(0).expand_as(asked)
+        output.extra = {"pictures": pictures, "targets": asked.detach(), "targets_known": learnt,
+                        "says_sound": says_sound, "action_units": heard}
         if model.decoder.training and not torch.is_grad_enabled():
             return output  # a step of the critics alone, which do not look at cycles
         back = self._redrawn(model, output.frames, own)

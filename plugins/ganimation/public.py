@@ -69,13 +69,18 @@ def critic(weights: PublicWeights) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _parts(weights: PublicWeights, dialects: tuple[tuple[str, ...], ...]) -> list[list[Tensor]] | None:
-    """The learnt tensors under each of a dialect's prefixes, in the order of the file; None where none is its own."""
-    learnt = {name: tensor for name, tensor in weights.tensors.items() if not NOT_LEARNT.search(name)}
+    """The learnt tensors under each of a dialect's prefixes, layer by layer; None where none is its own."""
+    learnt = {name: weights.tensors[name] for name in sorted(weights.tensors, key=_layer)  # some files sort by alphabet
+              if not NOT_LEARNT.search(name)}
     for prefixes in dialects:
         parts = [[tensor for name, tensor in learnt.items() if name.startswith(prefix)] for prefix in prefixes]
         if all(parts) and sum(map(len, parts)) == len(learnt):
             return parts
     return None
+
+
+def _layer(name: str) -> tuple[list[int], bool]:
+    return [int(number) for number in re.findall(r"\d+", name)], name.endswith("bias")
 
 
 def _check_action_units(weights: PublicWeights, count: int) -> None:

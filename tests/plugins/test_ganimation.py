@@ -17,7 +17,7 @@ from fctfg.data.noise import random_clip
 from fctfg.errors import BadData, BadRecipe
 from fctfg.interfaces import Clip, CodeShape, FaceCode, Latent, Output
 from fctfg.model import TalkingFace
-from fctfg_plugins.ganimation.critic import known_mse, variation
+from fctfg_plugins.ganimation.critic import known_mse, variation, wanted
 from fctfg_plugins.ganimation.fusion import parabola
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -227,6 +227,14 @@ class TestExpress:
         output = self.run(clip, model, heard=1.0)
         own = torch.where(clip.action_units_known, clip.action_units, output.speech).roll(2, 1)
         torch.testing.assert_close(asked[1], own)
+
+    def test_what_no_critic_can_have_learnt_is_not_judged(self):
+        clip = random_clip(32, frames=4)
+        clip.action_units_known[..., 1] = False
+        clip.action_units_known[0, ..., 2] = False  # known of another clip of the batch
+        output = self.run(clip)
+        _, counts = wanted(output, clip)
+        assert counts.all(0).tolist() == [i != 1 for i in range(17)]
 
     def test_goes_the_virtual_cycle_where_asked_and_no_cycle_where_nobody_looks(self):
         virtual = {"virtual_cycle", "virtual_attention", "virtual_cycle_attention"}
