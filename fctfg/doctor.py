@@ -17,6 +17,9 @@ CODECS = {"H.264 encoder": ("libx264", "w"), "AAC encoder": ("aac", "w"), "H.264
           "HEVC decoder": ("hevc", "r"), "VP9 decoder": ("vp9", "r"), "AV1 decoder": ("libdav1d", "r"),
           "MP3 decoder": ("mp3", "r"), "AAC decoder": ("aac", "r"), "Opus decoder": ("opus", "r")}
 
+BETTER = {"higher": "higher is better", "lower": "lower is better", "near zero": "nearer to 0 is better",
+          "near the reference": "nearer to the reference's is better", "neither": "neither way is better"}
+
 
 def examine() -> dict[str, Any]:
     """Plain values, section by section; what is missing is None or says so."""
@@ -69,8 +72,19 @@ def describe(plugin: registry.Plugin) -> str:
                        if parameter.annotation is not parameter.empty else f"  {parameter.name} = {default}")
     needs = [f"{verb}: {', '.join(sorted(names))}" for verb, name in (("Needs", "needs"), ("Gives", "gives"))
              if (names := getattr(cls, name, None))]
+    if plugin.kind == "metric":
+        needs += _how_it_measures(cls)
     return head + "\n".join([inspect.getdoc(cls) or "", "", "Options:", *(options or ["  none"]), *needs,
                              f"Paper: {cls.paper or 'none'}", f"Licence: {cls.licence}"])
+
+
+def _how_it_measures(cls: type) -> list[str]:
+    """A metric's quantities with their ranges and directions, its protocol with the default options, its blindness."""
+    lines = ["Gives:"]
+    for name, better, low, high, unit, about in cls.quantities:
+        lines.append(f"  {name}: {low:g} to {high:g}{f' {unit}' if unit else ''}, {BETTER[better]}. {about}".rstrip())
+    rate = f"{cls.frame_rate} frames a second" if cls.frame_rate else "the film's own rate"
+    return [*lines, f"Protocol: {cls().protocol}", f"Frames: {rate}", f"Blind to: {cls.blindness}"]
 
 
 def _version(name: str) -> str | None:
