@@ -16,6 +16,8 @@ from fctfg.cli import main
 from fctfg.recipe import Recipe
 
 OPTIONS = {  # the command line does not grow by accident
+    "benchmark": {"face", "audio", "drawn", "seconds", "run", "recipe", "checkpoint", "runs", "detector", "batch", "device",
+                  "precision", "path", "against"},
     "benchmark-systems": {"data", "raw", "runs", "out", "clips", "seed", "truth_heads", "metrics", "detector", "speaker", "processes",
                           "embed", "device"},
     "compare": {"systems", "reference", "out", "metrics", "detector", "speaker", "processes", "embed", "device"},
@@ -28,14 +30,16 @@ OPTIONS = {  # the command line does not grow by accident
                  "detector", "batch", "jobs", "device", "precision", "au", "au_file", "action_units", "blink", "plot"},
     "invert": {"picture", "run_folder", "recipe", "checkpoint", "out", "speaker", "detector", "device"},
     "list-plugins": {"kind", "check", "pairs", "markdown", "as_json"},
-    "prepare": {"raw", "out", "crop", "size", "detector", "shard", "workers", "vocals", "min_seconds", "max_seconds", "min_face"},
+    "prepare": {"raw", "out", "crop", "size", "detector", "shard", "workers", "vocals", "min_seconds", "max_seconds", "min_face",
+                "action_units"},
     "show": {"kind", "name"},
     "sync-check": {"videos", "run_folder", "weights", "as_json", "png", "fix", "detector", "device"},
     "train": {"recipe", "visual_encoder", "audio_encoder", "fusion", "decoder", "losses", "settings", "data", "out", "resume",
               "start_from", "device", "precision", "workers", "dry_run"},
     "weights check": {"files", "as_json"},
     "weights fetch": {"names", "accept_licence", "url"},
-    "weights import": {"files", "link", "name"},
+    "weights export": {"run_folder", "out", "epoch"},
+    "weights import": {"files", "link", "name", "resume_iters", "first_epoch"},
     "weights list": {"names", "here", "as_json"},
 }
 

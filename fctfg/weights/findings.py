@@ -90,10 +90,11 @@ def _agreeing(path: Path, found: contents.Contents, digest: str, names: list[str
     cards = [card for card in known() if card.form in (None, found.form)]
     if same := [card for card in cards if card.sha256 and digest.startswith(card.sha256)]:
         return same
+    called = path.stem if found.form == "ONNX folder" and path.suffix == ".zip" else path.name
     agreeing = [card for card in cards if card.name in names
-                or (all(map(found.has, card.signs)) if card.signs else card.form and not found.names
-                    and card.is_called(path.name))]
-    return sorted(agreeing, key=lambda card: (not card.is_called(path.name), -len(card.signs)))
+                or (all(map(found.has, card.signs)) if card.signs else card.form and found.tensors is None
+                    and card.is_called(called))]
+    return sorted(agreeing, key=lambda card: (not card.is_called(called), -len(card.signs)))
 
 
 def _wholeness(path: Path, size: int, digest: str, cards: list[Weights], form: str) -> tuple[list[str], str]:

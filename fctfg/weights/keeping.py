@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def keep(path: str | Path, *, name: str | None = None, link: bool = False) -> Ke
     chosen, note = (name, "") if name else _name(found)
     place = folder()
     target = place / chosen
+    link &= found.contents.form != "ONNX folder" or path.is_dir()
     if target.exists() and target.resolve() == path.resolve():
         return Kept(target, found, True, note)
     if target.exists() or target.is_symlink():
@@ -56,10 +58,12 @@ def keep(path: str | Path, *, name: str | None = None, link: bool = False) -> Ke
         _link(path, target)
     elif path.is_dir():
         _copy_folder(path, target)
+    elif found.contents.form == "ONNX folder":
+        unpack(path, target)
     else:
         with replacing(target) as temporary:
             shutil.copyfile(path, temporary)
-    if found.sha256:
+    if target.is_file():
         sums.record(place, chosen, found.sha256)
     return Kept(target, found, False, note)
 
@@ -82,6 +86,18 @@ def _name(found: Finding) -> tuple[str, str]:
 def _names(found: Finding) -> str:
     names = list(found.contents.names)
     return f" (it has {', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else ""
+
+
+def unpack(archive: Path, target: Path) -> None:
+    """Make the folder `target` of a zip archive, whole or not at all; one that holds a folder of its own gives that."""
+    temporary = unfinished(target)
+    try:
+        with zipfile.ZipFile(archive) as content:
+            content.extractall(temporary)
+        inside = list(temporary.iterdir())
+        os.replace(inside[0] if len(inside) == 1 and inside[0].is_dir() else temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _link(path: Path, target: Path) -> None:

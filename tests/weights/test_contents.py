@@ -97,7 +97,7 @@ def test_the_readers_of_checkpoints_read_the_rest(tmp_path):
 
 
 def test_a_folder_of_transformers_is_one_network(tmp_path):
-    with pytest.raises(BadWeights, match="is a folder, and not one of transformers"):
+    with pytest.raises(BadWeights, match="is a folder, and holds neither config.json"):
         contents.read(tmp_path)
     config = {"model_type": "hubert", "hidden_size": 16, "num_hidden_layers": 2}
     (tmp_path / "config.json").write_text(json.dumps(config))

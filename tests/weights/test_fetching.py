@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 
 import pytest
 from click.testing import CliRunner
@@ -171,6 +172,35 @@ def test_what_cannot_be_fetched_says_where_to_get_it(offered, shelf):
     assert "a link begins with https://" in refusal("fetch", name, "--accept-licence", "--url", "ftp://x/y")
     assert f"Did you mean '{name}'?" in refusal("fetch", "min.safetensors")
     assert "Did you mean 'vgg16-397923af.pth'?" in refusal("fetch", "VGG16")
+
+
+def test_a_damaged_file_is_fetched_again_and_replaced_when_the_new_one_is_whole(offered, server, published, shelf):
+    name = offered(url=server.url)
+    shelf.mkdir()
+    (shelf / name).write_bytes(b"damaged")
+    server.content = b"also damaged"
+    assert "its SHA-256 is" in refusal("fetch", name, "--accept-licence")
+    assert find(name).read_bytes() == b"damaged"
+    server.content = published.read_bytes()
+    assert "is not the published file, so it is fetched again" in run("fetch", name, "--accept-licence").output
+    assert find(name).read_bytes() == server.content and left(shelf) == ["SHA256SUMS", NAME]
+
+
+@pytest.mark.parametrize("inner", ["", "pack/"])
+def test_a_pack_of_networks_is_unpacked(offered, server, shelf, tmp_path, inner):
+    network = b"\x08\x08\x3a\x00\x42\x02\x10\x0d"  # version 8, an empty graph, operators of version 13
+    with zipfile.ZipFile(tmp_path / "pack.zip", "w") as archive:
+        archive.writestr(f"{inner}det.onnx", network)
+    server.content = (tmp_path / "pack.zip").read_bytes()
+    facts = {"name": "pack", "url": server.url, "sha256": None, "form": "ONNX folder", "signs": None}
+    offered(**facts)
+    assert run("fetch", "pack", "--accept-licence").exit_code == 0
+    assert (find("pack") / "det.onnx").read_bytes() == network and left(shelf) == ["pack"]
+    assert "is       pack" in run("check").output
+    (shelf / "pack").rename(tmp_path / "moved")
+    assert run("import", tmp_path / "pack.zip").exit_code == 0 and (find("pack") / "det.onnx").is_file()
+    (shelf / "pack" / "det.onnx").write_bytes(network[:5])
+    assert run("check").exit_code == 1
 
 
 def test_a_disk_without_room_is_noticed_before_and_meanwhile(offered, server, published, shelf, monkeypatch):

@@ -113,7 +113,7 @@ def test_what_is_not_known_is_kept_only_under_a_name_that_is_given(shelf, tmp_pa
     line = refusal("import", tmp_path / "strange.bin")
     assert "is a safetensors file, 1 tensors, 7 numbers, of no public network that is known (it has strange.weight)" in line
     assert run("import", tmp_path / "strange.bin", "--name", "mine.bin").exit_code == 0 and find("mine.bin")
-    assert "is a folder, and not one of transformers" in refusal("import", tmp_path)
+    assert "is a folder, and holds neither config.json" in refusal("import", tmp_path)
     assert "does not exist" in refusal("import", tmp_path / "gone")
     done = run("import", tmp_path / "gone", tmp_path / "strange.bin")
     assert done.exit_code == 1 and "2 of 2 files were not imported" in done.output
@@ -173,6 +173,23 @@ def test_a_file_that_almost_fits_says_what_is_wrong(foreign_recipe, shelf, tmp_p
     torch.save(foreign_recipe | {name: tensor.flatten()[:1]}, tmp_path / "theirs.pth")
     assert "looks like theirs.pth or theirs_more.pth of recipe 'theirs', but 1 shapes differ" in \
         refusal("import", tmp_path / "theirs.pth")
+
+
+def test_of_a_folder_of_checkpoints_one_moment_is_imported(shelf, tmp_path):
+    from fctfg.checkpoints.sets import read_set
+
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    for moment in ("30-2000", "29-1000"):
+        for network in ("G", "AU"):
+            torch.save({f"{moment}.{network}": torch.zeros(3)}, folder / f"{moment}-{network}.ckpt")
+    assert read_set(folder)[:2] == (30, 2000)
+    done = run("import", folder)
+    assert "30-2000-G.ckpt is a torch.save file" in done.output and "29-" not in done.output and "2 of 2" in done.output
+    assert "29-1000-AU.ckpt" in run("import", folder, "--resume-iters", "1000").output
+    assert "there are 29-1000-G.ckpt, 30-2000-G.ckpt" in refusal("import", folder, "--first-epoch", "7")
+    assert "<epoch>-<iteration>-G.ckpt" in run("list", "--json").output
+    assert run("list", "12-900-G.ckpt").output.startswith("12-900-G.ckpt\n  for      GANimation's generator")
 
 
 def test_nothing_kept_is_said(shelf):
