@@ -17,6 +17,9 @@ from fctfg.data.noise import random_clip
 from fctfg.errors import BadData, BadRecipe
 from fctfg.interfaces import Clip, CodeShape, FaceCode, Latent, Output
 from fctfg.model import TalkingFace
+from fctfg.recipe import Recipe
+from fctfg.runs import Run, load_model
+from fctfg.trainer import train
 from fctfg_plugins.ganimation.critic import known_mse, variation, wanted
 from fctfg_plugins.ganimation.fusion import parabola
 
@@ -311,3 +314,23 @@ class TestCritic:
             assert float(report["attention_stays"]) == (alpha < 0.02)
             assert float(report["attention_drawn"]) == (alpha > 0.98)
         assert loss.advice() is None
+
+
+class TestTraining:
+    def test_the_small_recipe_trains_through_its_stages(self, tmp_path):
+        recipe = Recipe.find("ietafs-small")
+        for key, value in {"size": 32, "batch": 2, "clip_frames": 2, "evaluate_batches": 1, "stages.aunet.steps": 1,
+                           "stages.aunet.batch": 2, "stages.talk.decay_from": 2, "stages.talk.steps": 4,
+                           "decoder.options.g_conv_dim": 2, "losses.ganimation.options.d_conv_dim": 2,
+                           "audio_encoder.options.scale": 1 / 16, "losses.av-contrast.options.scale": 1 / 16}.items():
+            recipe = recipe.with_setting(key, str(value))
+        train(recipe, "synthetic", out=tmp_path / "run", device="cpu", workers=0, say=lambda line: None)
+        last = Run(tmp_path / "run").metrics()[-1]
+        wanted_scalars = {"eval/ganimation/attention", "eval/ganimation/attention_stays", "eval/ganimation/attention_drawn",
+                          "eval/ganimation/cls", "eval/ganimation/rec", "eval/action-units/correlation",
+                          "eval/av-contrast/other"}
+        assert wanted_scalars <= set(last) and all(math.isfinite(last[name]) for name in wanted_scalars)
+        assert (tmp_path / "run" / "samples" / "step-00000005.png").is_file()
+        model, _ = load_model(tmp_path / "run")
+        with torch.no_grad():
+            assert torch.isfinite(model(random_clip(32)).frames).all()
