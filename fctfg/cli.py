@@ -224,6 +224,7 @@ def _pair(text: str, option: str, example: str) -> tuple[str, str]:
 @click.option("--min-seconds", type=click.FloatRange(0), default=1.0, show_default=True, help="Drop shorter clips.")
 @click.option("--max-seconds", type=click.FloatRange(0), default=20.0, show_default=True, help="Split longer clips.")
 @click.option("--min-face", type=click.IntRange(1), default=72, show_default=True, help="Drop faces lower than this many pixels in the video.")
+@click.option("--action-units", metavar="SOURCE", help="Store action units: seen by a detector, such as mediapipe, or from tables, a CSV file or a folder.")
 def prepare(raw, out, shard, **options):
     """Make clips to train on from a folder of raw videos."""
     from .prepare import ProgressBar, parse_shard
@@ -397,6 +398,28 @@ def evaluate(generated, reference, out, embed, **how):
     from .evaluation.running import evaluate as measure
 
     measure(generated, out, reference, _how(**how), embed=embed, say=click.echo)
+
+
+@main.command()
+@click.option("--face", type=click.Path(), help="A video to dub, or a picture.  [default: a drawn one]")
+@click.option("--audio", type=click.Path(), help="The speech.  [default: the face video's own]")
+@click.option("--drawn", default="1280x720", show_default=True, metavar="WxH", help="The size of the drawn face's video.")
+@click.option("--seconds", type=click.FloatRange(1), default=10.0, show_default=True, help="The length of it.")
+@click.option("--run", type=click.Path(), help="A run folder of `fctfg train`.")
+@click.option("--recipe", type=PluginName("recipe"), help="A recipe; without weights it draws noise, at the same speed.  [default: warp]")
+@click.option("--checkpoint", type=click.Path(), help="A public weight file.")
+@click.option("--runs", type=click.IntRange(2), default=3, show_default=True, help="How often; the first is cold.")
+@click.option("--detector", type=PluginName("detector"), default="dlib-hog", show_default=True, help="What finds the face.")
+@click.option("--frames-at-once", "batch", type=click.IntRange(1), help="Frames drawn together.  [default: what suits the device]")
+@_device
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True, help="Of the networks' arithmetic.")
+@click.option("--json", "path", metavar="FILE", type=click.Path(dir_okay=False), help="Keep the numbers in a file.")
+@click.option("--against", metavar="FILE", type=click.Path(), help="Compare with the numbers of another machine, or of another day.")
+def benchmark(path, against, precision, **options):
+    """Say how fast a face is made to talk on this machine, and where the time goes."""
+    from .speed import run_benchmark
+
+    run_benchmark(path, against, say=click.echo, precision=None if precision == "auto" else precision, **options)
 
 
 @main.command("benchmark-systems")

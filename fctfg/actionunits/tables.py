@@ -49,7 +49,8 @@ class _Kind:
     example: str
 
 
-KINDS = (_Kind("OpenFace", r"au0?(\d{1,2})_r", 5.0, "AU01_r"), _Kind("LibreFace", r"au_?0?(\d{1,2})_intensity", 5.0, "au_1_intensity"),
+KINDS = (_Kind("OpenFace", r"au0?(\d{1,2})_r", 5.0, "AU01_r"),
+         _Kind("LibreFace", r"au_?0?(\d{1,2})_intensity", 5.0, "au_1_intensity"),
          _Kind("py-feat", r"au0?(\d{1,2})", 1.0, "AU01"))
 SAME_AS = {"AU43": "AU45"}
 CONFIDENCE = ("confidence", "facescore")
@@ -78,7 +79,8 @@ def read_action_units(path: str | Path, num_frames: int | None = None, frame_rat
         units[:, NAMES.index(name)] = np.where(believed, values[column], np.nan)
     moments, interval = _moments(path, rows, float(source_rate or frame_rate))
     if moments is None:
-        return np.repeat(units[np.argmax(_confidence(path, rows))][None], 1 if num_frames is None else num_frames, axis=0)
+        surest = np.argmax(_confidence(path, rows))
+        return np.repeat(units[surest][None], 1 if num_frames is None else num_frames, axis=0)
     order = np.lexsort((_confidence(path, rows), moments))
     moments, units = moments[order], units[order]
     last = np.append(moments[1:] - moments[:-1] > interval / 2, True)  # of the rows of a frame, the most confident

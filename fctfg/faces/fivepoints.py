@@ -22,8 +22,8 @@ class FivePointDetector(Detector):
     """Faces by their eyes, nose and corners of the mouth; the rest of what a detector says by another one.
 
     The box is computed from the five points as dlib would draw it, since landmarks depend on boxes and these are drawn by
-    every network in a way of its own. The 68 landmarks, identities and action units are those that the detector
-    `landmarker` sees in that box.
+    every network in a way of its own. The 68 landmarks and identities are those that the detector `landmarker`
+    sees in that box. There are no action units.
 
     A frame is looked at with `pixels` pixels; where there is no face, once more `zoom` times as large, unless `zoom` is
     1. A lower `min_score` finds more faces, false ones too.
@@ -71,9 +71,6 @@ class FivePointDetector(Detector):
 
     def embed(self, frame: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
         return self.other.embed(frame, landmarks)
-
-    def action_units(self, frame: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
-        return self.other.action_units(frame, landmarks)
 
     def _found(self, frame: np.ndarray, scale: float, min_score: float) -> list[Face]:
         """The faces in `frame`, looked at at `scale` times its size."""

@@ -46,6 +46,7 @@ class Summary:
 def prepare(raw_dir: str | Path, out: str | Path, *, crop: str = "wav2lip", size: int | None = None,
             detector: str = "dlib-hog", shard: tuple[int, int] = (1, 1), workers: int | None = None,
             vocals: bool = False, min_seconds: float = 1.0, max_seconds: float = 20.0, min_face: int = 72,
+            action_units: str | None = None,
             progress: Callable[[Progress], None] | None = None) -> Summary:
     """Make a prepared folder `out` from the videos below `raw_dir`, and say what is in it.
 
@@ -53,14 +54,16 @@ def prepare(raw_dir: str | Path, out: str | Path, *, crop: str = "wav2lip", size
     `crop` to `size` pixels (the profile's own by default), 16 kHz sound. Where several faces are about equally large,
     nobody is kept; else the largest is. Dropped is further what lasts under `min_seconds`, has no sound, or shows a
     face of under `min_face` pixels; what lasts over `max_seconds` is split. `vocals` separates the voice from the sound
-    behind it.
+    behind it. `action_units` puts these beside every frame: it names a detector that sees them, or tables of another
+    program, one CSV file or a folder with one for each video, found by its name.
 
     A speaker is a folder below `raw_dir`, or a single file there. One `raw_dir` to one `out`: the same command again
     goes on where it was stopped, does only what is new or changed, and forgets nothing. Machine k of n gives `shard`
     (k, n). Videos are worked on in `workers` processes (by default one a core), 0 for in this one.
 
     Raises:
-        BadData: a folder that cannot be read or written, other settings than `out` has, or not one clip.
+        BadData: a folder that cannot be read or written, other settings than `out` has, or not one clip; or action units
+            from nowhere.
     """
     from .. import faces, registry
 
@@ -74,8 +77,12 @@ def prepare(raw_dir: str | Path, out: str | Path, *, crop: str = "wav2lip", size
     if not 1 <= shard[0] <= shard[1]:
         raise BadData(f"There is no shard {shard[0]} of {shard[1]}; they go from 1 to {max(1, shard[1])}.")
     registry.find("detector", detector)
+    if action_units:
+        from .units import check_source
+
+        check_source(action_units)
     settings = Settings(crop=crop, size=size or faces.find_profile(crop).size, detector=detector, vocals=vocals,
-                        min_seconds=min_seconds, max_seconds=max_seconds, min_face=min_face)
+                        min_seconds=min_seconds, max_seconds=max_seconds, min_face=min_face, action_units=action_units)
     videos, others = ([source for source in found if in_shard(source.digest, shard)] for found in find_sources(raw_dir))
     folder = PreparedFolder(out)
     folder.claim(settings)

@@ -34,6 +34,8 @@ class Settings:
     max_seconds: float
     min_face: int
     """The least height of a face in the video, in pixels."""
+    action_units: str | None = None
+    """Where they come from: a detector, or a file or folder of tables."""
     format: int = FORMAT
 
 

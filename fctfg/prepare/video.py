@@ -20,6 +20,7 @@ from .progress import Advance
 from .records import PreparedFolder, Record, Settings
 from .sources import Source
 from .stretches import Run, Stretch, choose, join
+from .units import open_units
 from .vocals import separate_voice
 
 NO_SOUND = "no sound"
@@ -41,6 +42,7 @@ class VideoPreparer:
         self.folder, self.settings = PreparedFolder(root), settings
         self.profile = faces.find_profile(settings.crop)
         self.detector = registry.build("detector", settings.detector)
+        self.units = open_units(settings.action_units)
 
     def __call__(self, source: Source) -> Iterator[Advance | Record]:
         """Write the clips of `source` and its record; tell how far it is and at last the record.
@@ -77,6 +79,8 @@ class VideoPreparer:
         wave = media.read_sound(source.file, SAMPLE_RATE)
         if _is_silent(wave):
             return record.drop(SILENT, 0.0, round(info.duration, 3))
+        if self.units:
+            self.units.open(source, info)
         if self.settings.vocals:
             wave = separate_voice(wave)
 
@@ -129,10 +133,13 @@ class VideoPreparer:
         start, size = face.first / FRAME_RATE, self.settings.size
         landmarks = face.landmarks.astype(np.float64)
         matrices = self.profile.matrices(landmarks)
+        units: list[np.ndarray] | None = [] if self.units else None
 
         def crops() -> Iterator[np.ndarray]:
             for number, frame in numbered:
                 if number >= face.first:
+                    if self.units:
+                        units.append(self.units.read(number, frame, landmarks[number - face.first]))
                     yield faces.crop(frame, matrices[number - face.first], size)
                 if number == face.stop - 1:
                     return
@@ -141,8 +148,10 @@ class VideoPreparer:
         name = f"{source.name}-{round(1000 * start):08}"
         facts = {"name": name, "speaker": source.speaker, "source": source.shown, "start": start}
         how = {"crop": self.settings.crop, "detector": self.settings.detector, "vocals": self.settings.vocals}
+        if self.units:
+            facts["action_units"], how["action_units_from"] = True, self.settings.action_units
         count = write_clip(self.folder.clips / f"{name}.zip", crops(), sound, size * _into_crop(landmarks, matrices),
-                           face.boxes, {**facts, **how})
+                           face.boxes, {**facts, **how}, units)
         return {**facts, "file": f"clips/{name}.zip", "frames": count, "seconds": count / FRAME_RATE}
 
 

@@ -20,7 +20,7 @@ MOST = 50  # faces
 
 
 class YuNetDetector(FivePointDetector):
-    """Faces by YuNet, a network of 75,856 parameters; landmarks, identities and action units by another detector.
+    """Faces by YuNet, a network of 75,856 parameters; landmarks and identities by another detector.
 
     Wu, Peng and Yu, "YuNet: A Tiny Millisecond-level Face Detector", 2023, Machine Intelligence Research 20. Loads
     `model`, a path, or else yunet_n_640_640.onnx from where weights are kept (Apache-2.0); OpenCV's own file of it,

@@ -84,7 +84,6 @@ def test_the_rest_is_said_by_the_other_detector(photo):
     box = dlib.detect(photo)[0].box
     detector = RedDots()
     np.testing.assert_array_equal(detector.landmarks(photo, box), dlib.landmarks(photo, box))
-    assert detector.action_units(photo, dlib.landmarks(photo, box)) is None
 
 
 def test_without_opencv_the_extra_is_named(monkeypatch):
