@@ -86,7 +86,7 @@ def commands(text: str) -> list[str]:
     return [line.split("  #")[0] for line in lines]
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "examples/fctfg-hello/README.md"])
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/weights.md", "examples/fctfg-hello/README.md"])
 def test_the_documented_commands_exist(page):
     for line in commands((ROOT / page).read_text(encoding="utf-8")):
         name, *arguments = shlex.split(line)[1:]

@@ -6,22 +6,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fctfg.errors import BadData, BadRecipe
+from fctfg.errors import BadData, BadRecipe, BadWeights
 from fctfg.faces import recrop
 from fctfg.interfaces import Clip, Loss, Output
 from fctfg.registry import suggest
-from fctfg.weights import how_to_get
+from fctfg.weights import find, how_to_get
 
 from .iresnet import BLOCKS, IResNet
 from .irse import IRSE50
+from .public import fill
 
 PAPER = "Deng et al., ArcFace: Additive Angular Margin Loss for Deep Face Recognition, 2019, arXiv:1801.07698"
 LICENCE = "MIT; public weights: non-commercial research only, trained on MS-Celeb-1M and its descendants"
 PROFILE, SIZE = "arcface112", 112
 """The only crop that the networks know, and its height and width."""
-FILES = {"irse50": "model_ir_se50.pth", "iresnet50": "backbone.pth of insightface's r50",
-         "iresnet100": "backbone.pth of insightface's r100"}
-"""The public weights of each network."""
+FILES = {"irse50": "model_ir_se50.pth", "iresnet50": "backbone.pth", "iresnet100": "backbone.pth"}
+"""The public weights of each network; insightface calls those of r50 and of r100 alike."""
 
 
 class IdentityLoss(Loss):
@@ -39,6 +39,7 @@ class IdentityLoss(Loss):
         network: `irse50` (pSp's choice), `iresnet50` or `iresnet100`.
         frames: how many frames of each clip are looked at, evenly spread; None for all of them.
         scale: multiplies the channels of every layer; 1 is the public network.
+        weights: a local file of `network`; where it is left out, the one that `fctfg weights` keeps.
     """
 
     paper = PAPER
@@ -46,7 +47,8 @@ class IdentityLoss(Loss):
     built_with = frozenset({"crop"})
     test_options = {"scale": 1 / 16, "frames": 1}
 
-    def __init__(self, *, crop: str, network: str = "irse50", frames: int | None = None, scale: float = 1.0):
+    def __init__(self, *, crop: str, network: str = "irse50", frames: int | None = None, scale: float = 1.0,
+                 weights: str | None = None):
         super().__init__()
         if network not in FILES:
             raise BadRecipe(f"loss 'identity': no network '{network}'.{suggest(network, FILES)} Give one of "
@@ -57,8 +59,19 @@ class IdentityLoss(Loss):
         self.frames = frames
         self.public_file = FILES[network]
         self.network = IRSE50(scale) if network == "irse50" else IResNet(BLOCKS[network], scale)
+        self._fill(network, scale, weights)
         self.network.requires_grad_(False).eval()
         self.told = False
+
+    def _fill(self, network: str, scale: float, weights: str | None) -> None:
+        """From the file that is named, or the one that is kept where it is of this network."""
+        if weights and scale != 1:
+            raise BadRecipe(f"loss 'identity': no public network has its channels scaled by {scale}; leave out scale or "
+                            "weights.")
+        path = weights or (find(FILES[network]) if scale == 1 else None)
+        if path and not fill(self.network, network, path) and weights:
+            raise BadWeights(f"{weights} does not hold the weights of network '{network}'; give {FILES[network]} of its "
+                             "authors, or the network that it is of.")
 
     def train(self, mode: bool = True) -> IdentityLoss:
         super().train(mode)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from fctfg.checkpoints import PublicWeights
+from fctfg.checkpoints import PublicWeights, read_weights
 from fctfg.errors import BadWeights
 
 from .iresnet import BLOCKS
@@ -42,6 +43,20 @@ def recognition_and_body(weights: PublicWeights) -> tuple[dict[str, Tensor], dic
     layers = {f"encoder.{name}": tensor for name, tensor in weights.tensors.items()
               if name.startswith(("input_layer.", "body."))}
     return {**tensors, **layers}, settings
+
+
+def fill(network: nn.Module, name: str, path: str | Path) -> bool:
+    """Copy the public file `path` into `network`, which is the one called `name`; whether the file is of that one."""
+    found, settings = recognition(read_weights(path))
+    if settings.get(NETWORK) != name:
+        return False
+    tensors = {key.removeprefix("identity."): tensor for key, tensor in found.items()}
+    counted = {key: tensor for key, tensor in network.state_dict().items() if key.endswith("num_batches_tracked")}
+    try:
+        network.load_state_dict({**counted, **tensors})
+    except RuntimeError as error:
+        raise BadWeights(f"{path} is not whole: {' '.join(str(error).split())[:200]}") from None
+    return True
 
 
 def _iresnet(weights: PublicWeights, tensors: dict[str, Tensor]) -> str:

@@ -185,6 +185,20 @@ class TestPublicFiles:
         weights = public({}, state_dict_backbone=tensors, state_dict_softmax_fc={"weight": torch.ones(2)})
         assert len(recognition(weights)[0]) == len(tensors)
 
+    def test_a_kept_file_fills_the_loss_and_one_of_another_network_is_refused(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("FCTFG_WEIGHTS", str(tmp_path))
+        with torch.device("meta"):
+            shapes = {key: value.shape for key, value in IRSE50().state_dict().items()}
+        # All numbers of a tensor are the same one, kept once: a file of 44 million numbers and of 200 kB.
+        torch.save({key: torch.tensor(0.25).expand(shape) for key, shape in shapes.items()}, tmp_path / "model_ir_se50.pth")
+        loss = registry.build("loss", "identity", crop="face")
+        assert all((value == 0.25).all() for key, value in loss.network.state_dict().items() if "num_batches" not in key)
+        assert loss.advice() is None
+        with pytest.raises(BadWeights, match="does not hold the weights of network 'iresnet50'"):
+            registry.build("loss", "identity", crop="face", network="iresnet50", weights="model_ir_se50.pth")
+        with pytest.raises(BadRecipe, match="leave out scale or weights"):
+            registry.build("loss", "identity", weights="model_ir_se50.pth", **SMALL)
+
     def test_the_body_of_irse50_is_where_psp_begins(self):
         from fctfg_plugins.psp import PSPEncoder
 

@@ -110,6 +110,14 @@ def test_lpips_sees_through_the_backbone_it_is_given(squeezenet_file):
     assert loss.advice() is None
 
 
+def test_lpips_sees_through_the_backbone_that_is_kept(squeezenet_file, monkeypatch):
+    monkeypatch.setenv("FCTFG_WEIGHTS", str(squeezenet_file.parent))
+    loss = registry.build("loss", "lpips", size=32, net="squeeze")
+    assert loss.advice() is None
+    named = registry.build("loss", "lpips", size=32, net="squeeze", backbone=squeezenet_file.name)
+    assert all(torch.equal(a, b) for a, b in zip(loss.parameters(), named.parameters()))
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_files_of_torchvision_are_translated(name):
     weights = PublicWeights(Path("file"), published(name), "torch.save")

@@ -95,6 +95,15 @@ def test_an_unnormalised_network_hears_the_sound_as_it_is(tmp_path):
     assert not build("wav2vec2", tmp_path).normalises
 
 
+def test_a_kept_folder_is_heard_through_without_being_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("FCTFG_WEIGHTS", str(tmp_path))
+    save(tmp_path / "hubert-base-ls960", "hubert")
+    given = build("hubert", tmp_path / "hubert-base-ls960").network.state_dict()
+    for options in ({}, {"weights": "hubert-base-ls960"}):
+        found = registry.build("audio_encoder", "hubert", **options).network.state_dict()
+        assert all(torch.equal(found[key], value) for key, value in given.items())
+
+
 def test_a_folder_that_will_not_do_is_named_in_a_line(tmp_path):
     def problem(name="hubert", folder=tmp_path / "model") -> str:
         with pytest.raises(BadWeights) as caught:
