@@ -446,7 +446,7 @@ class Metric(ABC):
     frame_rate: ClassVar[int | None] = None
     """The frames per second that it is defined for; None takes the film's own."""
     test_options: ClassVar[dict] = {}
-    """Constructor options with which it works without weight files and fast, for the contract tests."""
+    """Constructor options that make it fast, and content with two seconds of a small film, for the contract tests."""
 
     @property
     @abstractmethod

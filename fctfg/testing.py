@@ -10,8 +10,11 @@ An instance is built as the core would build it, with the class's `test_options`
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
-from functools import cached_property
+import re
+from dataclasses import dataclass, fields, is_dataclass, replace
+from fractions import Fraction
+from functools import cached_property, lru_cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,8 +23,9 @@ from torch import Tensor
 
 from . import registry
 from .data.noise import random_clip
-from .interfaces import (FRAME_RATE, SAMPLE_RATE, CodeShape, Component, Critic, Decoder, FaceCode, Latent, Output,
-                         SkipShape)
+from .errors import CannotMeasure, FctfgError
+from .interfaces import (FRAME_RATE, SAMPLE_RATE, CodeShape, Component, Critic, Decoder, FaceCode, Film, Latent, Metric,
+                         Moments, Output, Score, SkipShape)
 
 B, T = 2, 5  # as random_clip has them
 SPEECH_WIDTH = 8
@@ -323,5 +327,144 @@ class DetectorContract:
         assert detector.detect(np.full((120, 160, 3), 127, np.uint8)) == []
 
 
+class MetricContract:
+    """What it finds has a name and lies in its range, does not depend on how the film is cut into stretches, and is not
+    mixed up with another film; a film that lacks something is refused in a sentence."""
+
+    kind = "metric"
+    plugin: str
+
+    @property
+    def cls(self) -> type[Metric]:
+        return registry.find("metric", self.plugin).load()
+
+    def make(self) -> Metric:
+        """An instance, its weights read; where they are not there, nothing more can be tested."""
+        metric = self.cls(**self.cls.test_options)
+        try:
+            metric.load()
+        except FctfgError as error:
+            pytest.skip(str(error))
+        return metric
+
+    def test_says_what_it_is(self):
+        metric = self.cls(**self.cls.test_options)
+        assert self.cls.__doc__ and self.cls.licence and self.cls.blindness and metric.protocol
+        assert self.cls().protocol, "it is known before weights are read"
+        assert metric.needs <= {"face", "sound", "reference"}
+        names = [quantity.name for quantity in metric.quantities]
+        assert names and len(set(names)) == len(names)
+        for quantity in metric.quantities:
+            assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", quantity.name) and quantity.about and quantity.low < quantity.high
+
+    def test_what_it_needs_is_there_or_asked_for_in_a_sentence(self):
+        """Weights, runs and packages: what cannot be found is named in one line."""
+        metric = self.cls(**self.cls.test_options)
+        try:
+            metric.load()
+        except FctfgError as error:
+            assert _is_a_sentence(error)
+
+    def test_values_are_named_and_in_range(self):
+        metric = self.make()
+        score = score_of(metric, drawn_film())
+        ranges = {quantity.name: quantity for quantity in metric.quantities}
+        pooled = metric.pool([score, score])
+        assert pooled and (score.values or score.features is not None)
+        for name, value in [*score.values.items(), *pooled.items()]:
+            assert type(value) is float and ranges[name].low - 1e-6 <= value <= ranges[name].high + 1e-6, (name, value)
+        for curve in score.curves.values():
+            assert curve.ndim == 1 and len(curve)
+
+    def test_stretches_and_other_films_change_nothing(self):
+        metric, film = self.make(), drawn_film()
+        alone, mixed = score_of(metric, film, FILM_FRAMES), score_of(metric, film, 7, beside=drawn_film(seed=1))
+        assert alone.values == pytest.approx(mixed.values, rel=1e-4, abs=1e-4)
+        for one, other in ((alone.curves, mixed.curves), ({"": alone.features}, {"": mixed.features})):
+            for name, values in one.items():
+                if values is not None:
+                    np.testing.assert_allclose(values, other[name], rtol=1e-3, atol=1e-3)
+
+    def test_what_a_film_lacks_is_said(self):
+        metric = self.make()
+        for lacking in sorted(metric.needs):
+            with pytest.raises(CannotMeasure) as caught:
+                score_of(metric, drawn_film().without(lacking))
+            assert _is_a_sentence(caught.value)
+
+    def test_one_frame_is_measured_or_refused(self):
+        try:
+            score_of(self.make(), drawn_film().first(1))
+        except CannotMeasure as error:
+            assert _is_a_sentence(error)
+
+
+FILM_FRAMES = 52
+"""Of the drawn films that metrics are shown: two seconds, and a little more."""
+
+
+@dataclass(frozen=True)
+class DrawnFilm:
+    """A talking head with its sound, and another head in place of a reference; all that metrics are shown."""
+
+    frames: np.ndarray
+    landmarks: np.ndarray
+    wave: np.ndarray | None
+    reference: DrawnFilm | None = None
+
+    def without(self, what: str) -> DrawnFilm:
+        """The same film without its "face", "sound" or "reference"."""
+        if what == "face":
+            unseen = np.full_like(self.landmarks, np.nan)
+            return replace(self, landmarks=unseen, reference=self.reference and self.reference.without("face"))
+        return replace(self, **{{"sound": "wave"}.get(what, what): None})
+
+    def first(self, count: int) -> DrawnFilm:
+        """Its first frames, the sound cut after them."""
+        wave = None if self.wave is None else self.wave[:count * SAMPLE_RATE // FRAME_RATE]
+        return DrawnFilm(self.frames[:count], self.landmarks[:count], wave, self.reference and self.reference.first(count))
+
+    @property
+    def film(self) -> Film:
+        height, width = self.frames.shape[1:3]
+        return Film(Path("drawn.mp4"), width, height, len(self.frames), Fraction(FRAME_RATE), self.wave,
+                    self.reference and self.reference.film)
+
+    def moments(self, first: int, count: int) -> Moments:
+        part = slice(first, first + count)
+        return Moments(first, self.frames[part], self.landmarks[part],
+                       self.reference and self.reference.moments(first, count))
+
+
+@lru_cache(maxsize=4)
+def drawn_film(seed: int = 0, frames: int = FILM_FRAMES, size: int = 96) -> DrawnFilm:
+    """A drawn head of `seed`, whose reference is another person saying something else; the last 0.6 s are silent."""
+    from .data import TalkingHead
+
+    films = []
+    for identity in (1, 0):
+        head = TalkingHead(seed=seed, identity=identity, seconds=frames / FRAME_RATE, width=size, height=size)
+        pictures = np.stack([head.frame(number) for number in range(frames)])
+        wave = head.speech.wave.astype(np.float32)
+        wave[-int(0.6 * SAMPLE_RATE):] = 0
+        films.append(DrawnFilm(pictures, head.landmarks.astype(np.float32), wave))
+    return replace(films[0], reference=films[1])
+
+
+def score_of(metric: Metric, film: DrawnFilm, stretch: int = 16, beside: DrawnFilm | None = None) -> Score:
+    """What `metric` finds in `film`, shown in stretches of so many frames; while it looks at another one `beside` it."""
+    measurement = metric.begin(film.film)
+    other = metric.begin(beside.film) if beside else None
+    for first in range(0, len(film.frames), stretch):
+        measurement.see(film.moments(first, stretch))
+        if other and first < 3 * stretch:
+            other.see(beside.moments(first, stretch))
+    return measurement.score()
+
+
+def _is_a_sentence(error: FctfgError) -> bool:
+    return len(str(error).split()) > 2 and "\n" not in str(error)
+
+
 CONTRACTS = {"visual_encoder": VisualEncoderContract, "audio_encoder": AudioEncoderContract, "fusion": FusionContract,
-             "decoder": DecoderContract, "loss": LossContract}
+             "decoder": DecoderContract, "loss": LossContract, "metric": MetricContract}

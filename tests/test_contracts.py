@@ -46,6 +46,11 @@ class TestLosses(_Parametrized, testing.LossContract):
     pass
 
 
+@every("metric")
+class TestMetrics(_Parametrized, testing.MetricContract):
+    pass
+
+
 @every("recipe")
 def test_recipes_load_and_name_installed_plugins(plugin):
     recipe = Recipe.find(plugin)

@@ -14,7 +14,7 @@ OPEN = 80
 """The percentile of the eyes' opening that is taken for open."""
 SHORTEST, LONGEST = 0.05, 0.6
 """Seconds that a blink takes; what is shut for longer are closed or lowered eyes."""
-LEAST = 3.0
+LEAST = 2.0
 """Seconds with a face from which on a rate is given."""
 
 

@@ -50,7 +50,7 @@ class CSIMMetric(Metric):
                  "person scores best. Every backbone has a scale of its own; systems that are trained against one score too "
                  "well by it. Profiles and small faces pull it down.")
     needs = frozenset({"face", "reference"})
-    test_options = {"every": 4}
+    test_options = {"every": 60}
 
     def __init__(self, *, backbone: str = DLIB, weights: str | None = None, every: int = 10):
         names = (DLIB, *FILES)

@@ -29,6 +29,7 @@ class RegionMetric(Metric):
 
     pair = True
     """Whether there is a reference beside it."""
+    test_options = {"size": 32}
 
     def __init__(self, *, region: str = "face", size: int | None = None):
         self.region = Region(region, size)
@@ -92,6 +93,7 @@ class MSSSIMMetric(SSIMMetric):
 
     paper = "Wang, Simoncelli and Bovik, Multi-scale structural similarity for image quality assessment, 2003"
     quantities = (Quantity("ms-ssim", "higher", 0, 1, about="1 for equal pictures."),)
+    test_options = {"size": LEAST_SCALES}
     name, compare, least = "ms-ssim", staticmethod(ms_ssim), LEAST_SCALES
 
     @property

@@ -78,7 +78,7 @@ class SyncNetMetric(Metric):
                  "The crop alone moves lse-d by 1.3 and lse-c by 1.7, compression by about 1. It saw English television; "
                  "music, a second voice and languages such as Mandarin lower it. It sees nothing of the picture's quality.")
     frame_rate = 25
-    test_options = {"protocol": "wav2lip-lrs"}
+    test_options = {"min_track": 20, "min_face": 20, "precision": "fp32"}
 
     def __init__(self, *, protocol: str = "syncnet-python", weights: str | None = None, run: str | None = None,
                  tracks: str = "mean", min_track: int | None = None, min_face: int | None = None, reach: int = REACH,
