@@ -84,7 +84,7 @@ def compare(systems: Sequence[str], out: str | Path, reference: str | Path | Non
             parts[system.name] = replace(measured, rows=[row for row in measured.rows if row.system == system.name])
     results = _beside([parts[system.name] for system in named])
     results.pool(chosen.metrics if chosen else _rebuilt(results), folder)
-    write_report(results, folder, embed=embed, heading=" against ".join(system.name for system in named))
+    write_report(results, folder, embed=embed, heading=f"Compared: {', '.join(system.name for system in named)}")
     for line in summary(results):
         say(line)
     say(f"Report: {folder / 'index.html'}")

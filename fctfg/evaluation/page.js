@@ -13,7 +13,9 @@ for (const clip of document.querySelectorAll(".clip")) {
   let playing = false;
 
   videos.forEach((video, number) => {
-    video.addEventListener("error", () => video.closest("figure").querySelector("label").classList.add("broken"));
+    const broken = () => video.closest("figure").querySelector("label").classList.add("broken");
+    video.addEventListener("error", broken);
+    video.addEventListener("loadedmetadata", () => { if (!video.videoWidth) broken(); });
     radios[number].addEventListener("change", () => videos.forEach(other => { other.muted = other !== video; }));
   });
   // What is generated is heard, not what it should be.

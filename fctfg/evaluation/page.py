@@ -13,6 +13,7 @@ from urllib.parse import quote
 from ..charts import COLOURS, Panel
 from .results import Cell, Results
 from .svg import to_svg
+from .viewing import viewable
 from .wording import ARROWS, counted, number, remarks
 
 HERE = Path(__file__).parent
@@ -113,11 +114,11 @@ def _clips(results: Results, folder: Path, embed: bool) -> Iterator[str]:
     order = results.worst_first()
     ranked = [column for column in results.columns if column.quantity.better in ("higher", "lower", "near zero")]
     orders = {number: {clip: place for place, clip in enumerate(results.worst_first(column))} for number, column in enumerate(ranked)}
-    choices = "".join(f'<option value="{number}">{escape(column.title)} ({escape(results.facts[column.metric].protocol)})</option>'
+    choices = "".join(f'<option value="{number}">{escape(column.title)}</option>'
                       for number, column in enumerate(ranked))
-    more = f" {len(order) - SHOWN} further clips are in results.csv." if len(order) > SHOWN else ""
+    more = f" {len(order) - SHOWN} further clips, which did better, are in results.csv." if len(order) > SHOWN else ""
     yield (f'<h2>Clips, worst first</h2><p><label>Order by <select id="order"><option value="all">all quantities\' ranks'
-           f"</option>{choices}</select></label>.{more} Play, and all players of a clip go together; the sound is that of the "
+           f"</option>{choices}</select></label>{more}</p><p>Play, and all players of a clip go together; the sound is that of the "
            'chosen one. The line in a plot is the moment on screen.</p><div id="clips">')
     for place, clip in enumerate(order[:SHOWN]):
         ranks = " ".join(f'data-order-{number}="{by[clip]}"' for number, by in orders.items())
@@ -136,7 +137,7 @@ def _players(results: Results, clip: str, folder: Path, embed: bool) -> Iterator
         videos = {"reference": reference, **videos}
     yield '<div class="players">'
     for name, path in videos.items():
-        yield (f'<figure><video preload="metadata" playsinline muted src="{_address(Path(path), folder, embed)}"></video>'
+        yield (f'<figure><video preload="metadata" playsinline muted src="{_address(viewable(Path(path), folder), folder, embed)}"></video>'
                f'<figcaption><label><input type="radio" name="sound {escape(clip, True)}"> {escape(name)}</label></figcaption></figure>')
     yield ('</div><div class="controls"><button type="button" class="play">Play</button><input type="range" class="seek" '
            'aria-label="where" min="0" max="1" step="0.001" value="0"><output class="time">0.00 s</output><select class="speed" '
@@ -168,10 +169,14 @@ def _values(results: Results, clip: str) -> Iterator[str]:
             yield f'<td class="number {row.state.replace(" ", "-") if row else ""}" title="{escape(why, True)}">{text}{mark}</td>'
         yield "</tr>"
     yield "</tbody></table></div>"
-    reasons = {f"{system}: {label}: {'; '.join(filter(None, [row.why, *row.notes]))}" for label in results.facts
-               for system in results.systems if (row := results.row(system, label, clip)) and (row.why or row.notes)}
-    if reasons:
-        yield '<ul class="why">' + "".join(f"<li>{escape(reason)}</li>" for reason in sorted(reasons)) + "</ul>"
+    said: dict[tuple[str, str], list[str]] = {}
+    for system in results.systems:
+        for label in results.facts:
+            row = results.row(system, label, clip)
+            for reason in [row.why, *row.notes] if row else ():
+                said.setdefault((system, reason), []).append(label)
+    if lines := [f"{system}: {reason} ({', '.join(labels)})" for (system, reason), labels in said.items() if reason]:
+        yield '<ul class="why">' + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
 
 
 def _colour(place: int) -> tuple[int, int, int]:
@@ -190,7 +195,7 @@ def _plots(results: Results, clip: str) -> Iterator[str]:
             lines = {system: lines.get(system, ([], [])) for system in results.systems}  # so that colours stay
             marks = {0.0: "as it is"} if over_offset else {}
             title = f"{label}: {name}" if name != label else label
-            yield to_svg(Panel(f"{title} ({facts.protocol})", "offset, frames" if over_offset else "seconds", lines, marks=marks),
+            yield to_svg(Panel(title, "offset, frames" if over_offset else "seconds", lines, marks=marks), facts.protocol,
                          in_seconds=not over_offset)
 
 

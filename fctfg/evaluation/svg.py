@@ -8,14 +8,16 @@ import numpy as np
 
 from ..charts import COLOURS, Panel, ticks
 
-WIDTH, HEIGHT = 520, 190
-LEFT, TOP, RIGHT, BOTTOM = 52, 24, 10, 34
+WIDTH, HEIGHT = 520, 204
+LEFT, TOP, RIGHT, BOTTOM = 52, 38, 10, 34
+LETTERS = 88
+"""Of the line below the title, at most; all of it shows under the pointer."""
 POINTS = 700
 """Of a line, at most; of a longer one the least and greatest of each stretch stay."""
 
 
-def to_svg(panel: Panel, in_seconds: bool = False) -> str:
-    """The panel as one `<svg>`. `in_seconds`, it holds a line that the page moves as the videos play."""
+def to_svg(panel: Panel, below: str = "", in_seconds: bool = False) -> str:
+    """The panel as one `<svg>`, with a line `below` its title. `in_seconds`, it holds a line that the page moves as the videos play."""
     (first, last), (low, high) = panel.width or _reach(panel, 0), panel.height or _reach(panel, 1)
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
 
@@ -27,7 +29,9 @@ def to_svg(panel: Panel, in_seconds: bool = False) -> str:
 
     parts = [f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(panel.title, True)}" '
              f'data-first="{first:.6g}" data-last="{last:.6g}" data-left="{LEFT}" data-right="{right}">',
-             f'<text class="title" x="{LEFT}" y="14">{escape(panel.title)}</text>']
+             f'<text class="title" x="{LEFT}" y="14">{escape(panel.title)}</text>',
+             f'<text class="below" x="{LEFT}" y="29">{escape(below if len(below) <= LETTERS else below[:LETTERS - 1] + "…")}'
+             f"<title>{escape(below)}</title></text>"]
     for value in ticks(low, high, 4):
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y(value)}" y2="{y(value)}"/>'
                      f'<text class="up" x="{LEFT - 5}" y="{y(value) + 3.5}">{value:.6g}</text>')

@@ -23,7 +23,9 @@ from fctfg.evaluation.page import render_page
 from fctfg.evaluation.results import Results
 from fctfg.evaluation.rows import Row
 from fctfg.evaluation.svg import to_svg
+from fctfg.evaluation.viewing import viewable
 from fctfg.interfaces import Quantity
+from fctfg.media import read_video
 
 FOUND = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None)
 
@@ -170,12 +172,28 @@ def test_small_videos_can_be_kept_inside(report, tmp_path):
     assert 'src="data:video/mp4;base64,AAAA' in render_page(results, report.parent, embed=True)
 
 
+def test_what_browsers_cannot_show_is_copied_once(tmp_path):
+    import av
+
+    with av.open(str(tmp_path / "old.avi"), "w") as container:
+        stream = container.add_stream("mpeg4", 25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for shade in (50, 100, 150):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), shade, np.uint8), "rgb24")))
+        container.mux(stream.encode())
+    copy = viewable(tmp_path / "old.avi", tmp_path)
+    assert copy.parent.name == "players" and [round(frame.mean(), -1) for frame in read_video(copy)] == [50, 100, 150]
+    written = copy.stat().st_mtime_ns
+    assert viewable(tmp_path / "old.avi", tmp_path) == copy and copy.stat().st_mtime_ns == written
+    assert viewable(copy, tmp_path) == copy and viewable(tmp_path / "gone.avi", tmp_path) == tmp_path / "gone.avi"
+
+
 def test_a_plot_keeps_its_peaks_where_it_is_thinned():
     curve = np.zeros(100_000)
     curve[54_321] = 1.0
     drawn = to_svg(Panel("t", "s", {"": (np.arange(100_000), curve)}, height=(0.0, 1.0)))
     heights = [float(y) for y in re.findall(r"[ML][\d.]+ ([\d.]+)", drawn)]
-    assert min(heights) == 24 and max(heights) == 156 and len(heights) < 800
+    assert min(heights) == 38 and max(heights) == 170 and len(heights) < 800
 
 
 def test_a_browser_shows_table_plots_and_playing_videos(report, browser):
