@@ -7,17 +7,18 @@ Files that only a recipe names among its `public_files` have a card made of what
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .. import registry
 from ..errors import BadWeights, FctfgError
-from ..recipe import Recipe
+from ..recipe import PublicFile, Recipe
 
 Form = Literal["torch.save", "TorchScript", "safetensors", "Keras", "ONNX", "TFLite", "MediaPipe task", "dlib",
                "transformers folder", "ONNX folder"]
@@ -28,7 +29,7 @@ class Weights(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str
+    name: str = Field(pattern=r"^[^/\\.][^/\\]*$")
     """Its file name, by which it is asked for and kept; `<epoch>` and the like stand for what differs."""
     purpose: str = ""
     """What it is for, in a sentence without its end."""
@@ -74,9 +75,9 @@ class Weights(BaseModel):
 def known() -> list[Weights]:
     """The cards of all installed packages, by name. A file that cannot be read is passed over."""
     cards = {card.name: card for card in _stated()}
-    for recipe in Recipe.installed():
-        user = f"recipe {recipe.name}"
-        for file in recipe.public_files:
+    for recipe, files in _installed("recipe", _public_files):
+        user = f"recipe {recipe}"
+        for file in files:
             for name in file.files:
                 card = cards.get(name) or Weights(name=name, licence=file.licence, source=file.source)
                 if user not in card.used_by:
@@ -105,17 +106,29 @@ def stated(name: str) -> Weights | None:
 
 
 def _stated() -> list[Weights]:
-    cards = []
-    for plugin in registry.plugins("weights"):
+    return [card for cards in _installed("weights", read_cards) for card in cards]
+
+
+def _installed(kind: str, read: Callable[[Path, int], Any]) -> list[Any]:
+    """What `read` makes of each YAML file of a kind; one that cannot be read is passed over."""
+    found = []
+    for plugin in registry.plugins(kind):
         try:
             path = plugin.path()
-            cards += read_cards(path, path.stat().st_mtime_ns)
+            found.append(read(path, path.stat().st_mtime_ns))
         except (FctfgError, OSError):
             continue
-    return cards
+    return found
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
+def _public_files(path: Path, _changed: int) -> tuple[str, tuple[PublicFile, ...]]:
+    """The name of a recipe, and the files it reads."""
+    recipe = Recipe.load(path)
+    return recipe.name, recipe.public_files
+
+
+@lru_cache(maxsize=256)
 def read_cards(path: Path, _changed: int = 0) -> tuple[Weights, ...]:
     """The cards in a YAML file.
 

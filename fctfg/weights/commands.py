@@ -124,7 +124,7 @@ def _progress(weights: Weights):
         click.echo(f"Going on from {shown(begun)}.")
     try:
         if sys.stderr.isatty():
-            with _bar() as progress:
+            with _bar(begun, weights.size) as progress:
                 yield progress
         else:
             yield _Tenths()
@@ -135,13 +135,13 @@ def _progress(weights: Weights):
 
 
 @contextmanager
-def _bar():
+def _bar(begun: int, size: int | None):
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
     with Progress(BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
                   console=Console(stderr=True)) as bar:
-        task = bar.add_task("")
+        task = bar.add_task("", total=size, completed=begun)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
