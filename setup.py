@@ -69,6 +69,7 @@ setup(
             "wav2lip = fctfg_plugins.wav2lip:Wav2LipVisualEncoder",
         ],
         "fctfg.audio_encoders": [
+            "at-rest = fctfg_plugins.ganimation:AtRestAudioEncoder",
             "aunet = fctfg_plugins.aunet:AUNetAudioEncoder",
             "hubert = fctfg_plugins.self_supervised:HubertAudioEncoder",
             "lipgan = fctfg_plugins.lipgan:LipGANAudioEncoder",
@@ -158,6 +159,7 @@ setup(
         "fctfg.recipes": [
             "fc-tfg = fctfg.recipes:fc_tfg.yaml",
             "fc-tfg-small = fctfg.recipes:fc_tfg_small.yaml",
+            "ganimation = fctfg.recipes:ganimation.yaml",
             "ietafs = fctfg.recipes:ietafs.yaml",
             "ietafs-finetune = fctfg.recipes:ietafs_finetune.yaml",
             "ietafs-small = fctfg.recipes:ietafs_small.yaml",

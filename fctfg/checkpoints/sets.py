@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from ..errors import BadRun, BadWeights
 from ..files import replacing
-from ..model import TalkingFace
+from ..model import TalkingFace, build_model
 from ..recipe import Recipe
 from ..runs import Run
-from .families import fill
+from .families import fill, recognise
+from .public import read_weights
 
 NETWORKS = {"G": "decoder.", "D": "losses.ganimation.network.", "AU": "audio_encoder.",
             "audionet": "losses.av-contrast.network.audio_network.",
@@ -85,6 +86,25 @@ def fill_from_set(model: TalkingFace, losses: Mapping[str, nn.Module] | None, re
     losses = losses or {}
     return [fill(model, losses, recipe, path) for network, path in found.files.items()
             if not NETWORKS[network].startswith("losses.") or NETWORKS[network].split(".")[1] in losses]
+
+
+def load_set(folder: str | Path, recipe: Recipe | None = None, resume_iters: int | None = None,
+             first_epoch: int | None = None) -> tuple[TalkingFace, Recipe, list[str]]:
+    """The model that a set's G and AU make, its recipe with what they imply, and a sentence for each file.
+
+    Without AU it is a model that draws, and hears nothing: that of the recipe which G alone fills.
+
+    Raises:
+        BadWeights: there is no such set, it has no G, or a file does not fit.
+    """
+    files = read_set(folder, resume_iters, first_epoch).files
+    if "G" not in files:
+        raise BadWeights(f"{folder} has no G, which draws; there are {', '.join(path.name for path in files.values())}.")
+    parts = [files[network] for network in ("AU", "G") if network in files]
+    for path in parts:
+        recipe = recognise(read_weights(path), [recipe] if recipe else None).recipe
+    model = build_model(recipe)
+    return model, recipe, [fill(model, None, recipe, path) for path in parts]
 
 
 def write_checkpoint_set(run_folder: str | Path, out_folder: str | Path, epoch: int = 0) -> list[Path]:

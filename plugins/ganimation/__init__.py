@@ -8,5 +8,7 @@ from .decoder import GANimationDecoder
 from .encoder import GANimationVisualEncoder
 from .express import ExpressTask
 from .fusion import ActionUnitsFusion
+from .rest import AtRestAudioEncoder
 
-__all__ = ["ActionUnitsFusion", "ExpressTask", "GANimationCritic", "GANimationDecoder", "GANimationVisualEncoder"]
+__all__ = ["ActionUnitsFusion", "AtRestAudioEncoder", "ExpressTask", "GANimationCritic", "GANimationDecoder",
+           "GANimationVisualEncoder"]

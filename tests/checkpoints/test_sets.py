@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from fctfg.checkpoints import PublicWeights
-from fctfg.checkpoints.sets import fill_from_set, read_set, write_checkpoint_set
+from fctfg.checkpoints import PublicWeights, load_public
+from fctfg.checkpoints.sets import fill_from_set, load_set, read_set, write_checkpoint_set
+from fctfg.data.noise import random_clip
 from fctfg.errors import BadRun, BadWeights
 from fctfg.interfaces import Latent
 from fctfg.model import build_model
@@ -199,3 +200,23 @@ class TestDialects:
         assert public.generator(weights(critic)) == ({}, {})
         with pytest.raises(BadWeights, match="5 action units"):
             public.critic(weights(critic))
+
+
+class TestModels:
+    def test_a_set_is_a_model_that_hears_where_it_has_an_au(self, recipe, run, tmp_path):
+        written = {path.name.split("-")[-1]: path for path in write_checkpoint_set(run.path, tmp_path)}
+        model, found, notices = load_set(tmp_path)
+        assert (found.name, len(notices)) == ("ietafs", 2) and found.decoder.options["g_conv_dim"] == 2
+        for key, value in tensors(build_model(recipe)).items():
+            torch.testing.assert_close(tensors(model)[key], value, rtol=0, atol=0)
+        written["AU.ckpt"].unlink()
+        model, found, _ = load_set(tmp_path)
+        assert found.name == "ganimation"
+        clip = random_clip(128, frames=2, clips=1)
+        with torch.no_grad():
+            assert model(clip).frames.shape == (1, 2, 3, 128, 128)
+
+    def test_one_file_of_g_is_enough_to_draw_what_is_given(self, run, tmp_path):
+        path = write_checkpoint_set(run.path, tmp_path)[0]
+        model, match = load_public(path)
+        assert match.recipe.name == "ganimation" and not list(model.audio_encoder.parameters())
