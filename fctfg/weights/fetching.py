@@ -197,7 +197,6 @@ class Resuming:
 def _reason(error: Exception) -> str:
     """An error of requests in words; it wraps what it catches several times over."""
     import requests
-    from urllib3.exceptions import IncompleteRead, NameResolutionError, ReadTimeoutError
 
     for kind, words in ((requests.exceptions.ProxyError, "the proxy that HTTP_PROXY or HTTPS_PROXY names does not let it through"),
                         (requests.exceptions.SSLError, "its certificate is not trusted here"),
@@ -209,10 +208,10 @@ def _reason(error: Exception) -> str:
     while isinstance(nested, Exception):
         inner = nested
         nested = getattr(inner, "reason", None) or next((a for a in inner.args if isinstance(a, Exception)), None)
-    for kind, words in ((NameResolutionError, "its name is not known here, so this machine is offline or the name is wrong"),
-                        (IncompleteRead, "the connection was closed"), (ReadTimeoutError, f"nothing came for {READ} s")):
-        if isinstance(inner, kind):
-            return words
+    of_urllib3 = {"NameResolutionError": "its name is not known here, so this machine is offline or the name is wrong",
+                  "IncompleteRead": "the connection was closed", "ReadTimeoutError": f"nothing came for {READ} s"}
+    if words := of_urllib3.get(type(inner).__name__):  # by name: not every version has each
+        return words
     return (getattr(inner, "strerror", None) or re.split(r"\[Errno -?\d+\] |: ", str(inner))[-1]).strip(" .") or type(inner).__name__
 
 
