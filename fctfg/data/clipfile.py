@@ -17,6 +17,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import struct
 import threading
 import weakref
@@ -74,6 +75,16 @@ def write_clip(path: str | Path, frames: Iterable[np.ndarray], wave, landmarks, 
                  "samples": len(wave), "sample_rate": SAMPLE_RATE}
         _add(archive, "clip.json", json.dumps({**about, **facts}, indent=1, ensure_ascii=False).encode())
     return count
+
+
+def add_action_units(path: str | Path, action_units) -> None:
+    """Put `action_units`, as `write_clip` takes them, into a clip that has none; all else stays as it is."""
+    path = Path(path)
+    count = ClipFile(path).num_frames
+    with replacing(path) as temporary:
+        shutil.copyfile(path, temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            _add(archive, ACTION_UNITS, _to_npy(_checked_units(action_units, count)))
 
 
 class ClipFile:

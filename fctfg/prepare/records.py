@@ -61,6 +61,11 @@ class Record:
     def of(cls, source: Source, **values) -> Record:
         return cls(source.shown, source.size, source.modified_ns, **values)
 
+    @property
+    def lacks_units(self) -> bool:
+        """Whether there are clips without action units."""
+        return not all(clip.get("action_units") for clip in self.clips)
+
     def drop(self, reason: str, start: float | None = None, end: float | None = None, **more: str) -> None:
         """Say why a stretch, in seconds, or all of the video was not kept."""
         self.dropped.append({"source": self.source, "start": start, "end": end, "reason": reason, **more})
@@ -95,9 +100,13 @@ class PreparedFolder:
         if there is None:
             raise BadData(f"{path} cannot be read; remove it, or give a new folder.")
         wanted = asdict(settings)
+        if there.get("action_units") is None:  # they can be added
+            there["action_units"] = settings.action_units
         if differing := [name for name in wanted if there.get(name) != wanted[name]]:
             was, now = (", ".join(f"{name} {values.get(name)}" for name in differing) for values in (there, wanted))
             raise BadData(f"{self.root} was prepared with {was}, not {now}; give the same options or a new folder.")
+        if there != _read(path):
+            _write(path, there)
 
     def record_of(self, source: Source) -> Record | None:
         """What came of `source`, if it is finished: unchanged since, its clips all there, and nothing failed."""

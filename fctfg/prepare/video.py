@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from .. import faces, media, registry
-from ..data.clipfile import write_clip
+from ..action_units import NAMES
+from ..data.clipfile import ClipFile, add_action_units, write_clip
 from ..errors import BadData, BadMedia, FctfgError
+from ..faces.boxes import usual_place
 from ..interfaces import FRAME_RATE, SAMPLE_RATE
 from .progress import Advance
 from .records import PreparedFolder, Record, Settings
@@ -26,6 +28,7 @@ from .vocals import separate_voice
 NO_SOUND = "no sound"
 SILENT = "silent"
 UNREADABLE = "unreadable"
+NO_UNITS = "no action units"
 FAILED = "failed"
 
 SAMPLES = SAMPLE_RATE // FRAME_RATE  # of sound, to a frame
@@ -53,10 +56,11 @@ class VideoPreparer:
             BadData: nothing more can be written.
             FctfgError: the detector cannot work at all.
         """
-        record = Record.of(source)
+        before = self.folder.record_of(source) if self.units else None
+        record = before or Record.of(source)
         try:
             try:
-                yield from self._prepare(source, record)
+                yield from self._add_units(source, record) if before else self._prepare(source, record)
             except BadMedia as error:
                 record.drop(UNREADABLE, detail=str(error))
             except FctfgError:  # a detector that lacks its files, say, would fail on every video
@@ -79,8 +83,8 @@ class VideoPreparer:
         wave = media.read_sound(source.file, SAMPLE_RATE)
         if _is_silent(wave):
             return record.drop(SILENT, 0.0, round(info.duration, 3))
-        if self.units:
-            self.units.open(source, info)
+        if not self._open_units(source, info, record):
+            return None
         if self.settings.vocals:
             wave = separate_voice(wave)
 
@@ -90,6 +94,38 @@ class VideoPreparer:
         if record.frames == heard < last:
             stretches.append(Stretch(heard, last, reason=NO_SOUND))
         self._write(source, join(stretches), wave, record)
+
+    def _open_units(self, source: Source, info: media.VideoInfo, record: Record) -> bool:
+        """Turn to the action units of `source`; where there should be some and are none, say why and give False."""
+        try:
+            if self.units:
+                self.units.open(source, info)
+        except BadMedia as error:
+            record.drop(NO_UNITS, 0.0, round(info.duration, 3), detail=str(error))
+            return False
+        return True
+
+    def _add_units(self, source: Source, record: Record) -> Iterator[Advance]:
+        """Put action units into the clips of `record`, which were prepared without. Faces are where the clips say."""
+        info = media.probe_video(source.file)
+        record.dropped = [entry for entry in record.dropped if entry["reason"] != NO_UNITS]
+        if not self._open_units(source, info, record):
+            return
+        with closing(media.read_video(source.file, Fraction(FRAME_RATE))) as frames:
+            numbered = enumerate(frames)
+            for clip in sorted(record.clips, key=lambda clip: clip["start"]):
+                path, first = self.folder.root / clip["file"], round(clip["start"] * FRAME_RATE)
+                boxes = ClipFile(path).boxes()
+                units = np.full((len(boxes), len(NAMES)), np.nan, np.float32)
+                for number, frame in numbered:
+                    if number >= first:
+                        units[number - first] = self.units.read(number, frame, usual_place(boxes[number - first]))
+                    if number == first + len(boxes) - 1:
+                        break
+                if not clip.get("action_units"):
+                    add_action_units(path, units)
+                    clip["action_units"] = True
+                yield Advance(len(boxes), min(1.0, (first + len(boxes)) / FRAME_RATE / max(info.duration, 1e-3)))
 
     def _find(self, source: Source, duration: float, limit: int, record: Record):
         """Go through the first `limit` frames and give their stretches, in order and without a gap."""

@@ -87,10 +87,39 @@ def test_a_detector_says_them_frame_by_frame(raw, tmp_path):
     assert sample["action_units_known"].sum() == 5 and sample["action_units"].max() > 0.1
 
 
+def test_a_folder_prepared_without_them_gets_them_and_keeps_the_rest(raw, tmp_path):
+    prepare(raw, tmp_path / "out", workers=0, size=64)
+    kept, = read_manifest(tmp_path / "out").clips
+    before = ClipFile(tmp_path / "out" / kept.file)
+    assert not kept.action_units and before.action_units() is None
+    with registry.offering("detector", bright=BrightDetector):
+        summary = prepare(raw, tmp_path / "out", workers=0, size=64, action_units="bright")
+        assert (summary.already, summary.clips) == (0, 1)
+        assert prepare(raw, tmp_path / "out", workers=0, size=64, action_units="bright").already == 1
+    after = the_clip(tmp_path / "out")
+    np.testing.assert_allclose(after.action_units()[:, NAMES.index("AU12")], (50 + 5 * np.arange(FRAMES)) / 255, atol=0.02)
+    np.testing.assert_array_equal(after.frames(range(FRAMES)), before.frames(range(FRAMES)))
+    np.testing.assert_array_equal(after.landmarks(), before.landmarks())
+    with pytest.raises(BadData, match="was prepared with action_units bright, not action_units None"):
+        prepare(raw, tmp_path / "out", workers=0, size=64)
+    with pytest.raises(BadData, match="was prepared with action_units bright, not action_units .*m.csv"):
+        prepare(raw, tmp_path / "out", workers=0, size=64, action_units=str(write_table(tmp_path / "m.csv", 5)))
+
+
+def test_clips_stay_where_no_action_units_can_be_added(raw, tmp_path):
+    prepare(raw, tmp_path / "out", workers=0, size=64)
+    write_table(tmp_path / "tables" / "two.csv", FRAMES)
+    for _ in range(2):
+        summary = prepare(raw, tmp_path / "out", workers=0, size=64, action_units=str(tmp_path / "tables"))
+        assert summary.clips == 1 and summary.dropped == {"no action units": 1}
+        assert "one.csv is not there" in summary.failures[0]
+
+
 def write_table(path, frames, rate=25):
     rows = [f"{index + 1},{index / rate:.3f},1,{index / 10:.2f}" for index in range(frames)]
     path.parent.mkdir(exist_ok=True)
     path.write_text("\n".join(["frame, timestamp, success, AU26_r", *rows]))
+    return path
 
 
 @pytest.mark.parametrize("place", ["tables", "tables/anna/one.csv"])
