@@ -131,8 +131,8 @@ def recognise(weights: PublicWeights, among: Iterable[Recipe] | None = None,
 
 
 def looks_like(weights: PublicWeights) -> list[tuple[Match, list[str]]]:
-    """Every public file of the installed recipes that `weights` may be, the likeliest first, each with what keeps it from
-    filling that recipe's model and losses.
+    """Every public file of the installed recipes that `weights` may be, the likeliest first, each with what keeps it
+    from filling that recipe's model and losses.
 
     Raises:
         BadWeights: it is of a kind that a translation knows and refuses, and nothing else.

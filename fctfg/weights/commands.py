@@ -57,8 +57,10 @@ def _print_table(rows: list[tuple[Weights, Path | None]]) -> None:
                             ("size", {"justify": "right", "no_wrap": True}), ("licence", {"ratio": 2})):
         table.add_column(title, **keywords)
     for weights, path in rows:
-        name = Text(weights.name, style="bold").append(f"\n{weights.purpose}" if weights.purpose else "", style="not bold")
-        table.add_row("here" if path else "fetch" if weights.url else "", name, shown(weights.size), Text(weights.licence))
+        about = Text(weights.name, style="bold")
+        about.append(f"\n{weights.purpose}" if weights.purpose else "", style="not bold")
+        state = "here" if path else "fetch" if weights.url else ""
+        table.add_row(state, about, shown(weights.size), Text(weights.licence))
     Console().print(table)
     here = sum(path is not None for _, path in rows)
     click.echo(f"{here} of {len(rows)} are here, in {shelf.folder()} or in a package.\n"
@@ -111,8 +113,8 @@ def _accepted(weights: Weights, beforehand: bool) -> None:
             return
     except click.Abort:
         click.echo()
-    raise BadWeights(f"{weights.name} was not fetched, as its licence was not accepted; --accept-licence accepts it without "
-                     "asking.")
+    raise BadWeights(f"{weights.name} was not fetched, as its licence was not accepted; --accept-licence accepts it "
+                     "without asking.")
 
 
 @contextmanager
@@ -129,8 +131,8 @@ def _progress(weights: Weights):
         else:
             yield _Tenths()
     except KeyboardInterrupt:
-        click.echo(f"Stopped. {shown(pending(weights)) or 'Nothing'} of {weights.name} is there; fetch it again to go on from "
-                   "there.", err=True)
+        click.echo(f"Stopped. {shown(pending(weights)) or 'Nothing'} of {weights.name} is there; fetch it again to go "
+                   "on from there.", err=True)
         raise
 
 
@@ -166,7 +168,8 @@ def check(files, as_json):
 
     paths = [path for file in files for path in _all(shelf.located(file))] or _all(shelf.folder())
     if not paths:
-        click.echo("[]" if as_json else f"Nothing is kept in {shelf.folder()}; `fctfg weights list` says what there is.")
+        nothing = f"Nothing is kept in {shelf.folder()}; `fctfg weights list` says what there is."
+        click.echo("[]" if as_json else nothing)
         return
     rows, bad = [], 0
     for path in paths:
@@ -188,7 +191,7 @@ def check(files, as_json):
 
 
 def _all(path: Path) -> list[Path]:
-    """What lies in a folder, unless it is one of transformers, sums and unfinished files left out; else `path` itself."""
+    """What lies in a folder, without sums and unfinished files; `path` itself, where it is a network."""
     from .sums import FILE
 
     if path == shelf.folder() and not path.exists():
@@ -216,7 +219,8 @@ def _described(finding) -> str:
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
 @click.option("--link", is_flag=True, help="Link to it where it lies, instead of copying it.")
 @click.option("--name", help="What to call it.  [default: the name it is published under]")
-@click.option("--resume-iters", type=click.IntRange(0), help="Of a folder of files such as 30-2000-G.ckpt: those of this iteration.  [default: the newest]")
+@click.option("--resume-iters", type=click.IntRange(0),
+              help="Of a folder of files such as 30-2000-G.ckpt: those of this iteration.  [default: the newest]")
 @click.option("--first-epoch", type=click.IntRange(0), help="Of such a folder: those of this epoch.")
 def import_(files, link, name, resume_iters, first_epoch):
     """Tell by its content what a weight file is, and keep it where fctfg finds it by name."""
@@ -255,7 +259,8 @@ def _of_set(path: Path, resume_iters: int | None, first_epoch: int | None) -> li
 @click.command()
 @click.argument("run_folder", metavar="RUN", type=click.Path())
 @click.argument("out", metavar="FOLDER", type=click.Path(file_okay=False))
-@click.option("--epoch", type=click.IntRange(0), default=0, show_default=True, help="What the names shall say; runs count steps alone.")
+@click.option("--epoch", type=click.IntRange(0), default=0, show_default=True,
+              help="What the names shall say; runs count steps alone.")
 def export(run_folder, out, epoch):
     """Write a run's GANimation and AUnet as <epoch>-<iteration>-<network>.ckpt, for the code of their authors."""
     from ..checkpoints.sets import write_checkpoint_set

@@ -83,7 +83,8 @@ def _tensors(path: Path) -> Contents:
     try:
         weights = read_weights(path)
     except BadWeights as error:
-        raise BadWeights(str(error).replace(KNOWN_FORMS, f"{KNOWN_FORMS}, or a file of ONNX, TFLite, MediaPipe or dlib")) from None
+        forms = f"{KNOWN_FORMS}, or a file of ONNX, TFLite, MediaPipe or dlib"
+        raise BadWeights(str(error).replace(KNOWN_FORMS, forms)) from None
     networks = weights.networks or {"": weights.tensors}
     tensors = {name: tensor for network in networks.values() for name, tensor in network.items()}
     numbers = sum(tensor.numel() for network in networks.values() for tensor in network.values())
@@ -167,8 +168,8 @@ def _folder(path: Path) -> Contents:
                 read(file)
             names = [file.name for file in networks]
             return Contents("ONNX folder", f"{len(names)} networks: {_listed(names)}", {name: () for name in names})
-        raise BadWeights(f"{path} is a folder, and holds neither config.json of transformers nor networks of ONNX; name a "
-                         "file in it.") from None
+        raise BadWeights(f"{path} is a folder, and holds neither config.json of transformers nor networks of ONNX; "
+                         "name a file in it.") from None
     files = sorted(file for pattern in ("model*.safetensors", "pytorch_model*.bin") for file in path.glob(pattern))
     if not files:
         raise BadWeights(f"{path} has a config.json and no weights beside it (model*.safetensors or "

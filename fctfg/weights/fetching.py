@@ -35,8 +35,8 @@ BLOCK = 1 << 14
 def fetch(weights: Weights, *, url: str | None = None, progress: Progress = lambda done, total: None) -> Path:
     """Fetch a weight file into the folder, from `url` or where it is published; what was broken off goes on.
 
-    `url` may begin with http, https or file. The file is there whole, or not at all; where a SHA-256 is published it has
-    that one.
+    `url` may begin with http, https or file. The file is there whole, or not at all; where a SHA-256 is published it
+    has that one.
 
     Raises:
         BadWeights: no place is published, there is no way to it, no room, or what comes is not the file.
@@ -122,14 +122,14 @@ class Resuming:
             except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
                 reason = _reason(error)
                 if not self._size():
-                    raise BadWeights(f"No way to {urlsplit(url).netloc}: {reason}. Fetch {url} where you are online, then "
-                                     f"`fctfg weights import {self.weights.name}`.") from None
+                    raise BadWeights(f"No way to {urlsplit(url).netloc}: {reason}. Fetch {url} where you are online, "
+                                     f"then `fctfg weights import {self.weights.name}`.") from None
             except requests.RequestException as error:
                 raise BadWeights(f"{url} cannot be fetched: {_reason(error)}.") from None
             failures = failures + 1 if self._size() <= before else 0
             time.sleep(min(failures, 2) * PATIENCE)
-        raise BadWeights(f"{self.weights.name} broke off: {reason}. {self._so_far()} are there; fetch it again to go on "
-                         "from there.")
+        raise BadWeights(f"{self.weights.name} broke off: {reason}. {self._so_far()} are there; fetch it again to go "
+                         "on from there.")
 
     def _take(self, requests, url: str) -> bool:
         """One answer of the server's; whether the file is whole after it."""
@@ -146,11 +146,11 @@ class Resuming:
                 self.part.unlink()
                 return False
             if answer.status_code >= 400:
-                raise BadWeights(f"{url} answers {answer.status_code} {answer.reason}. Get it from {self.weights.source}, "
-                                 f"then `fctfg weights import {self.weights.name}`.")
+                raise BadWeights(f"{url} answers {answer.status_code} {answer.reason}. Get it from "
+                                 f"{self.weights.source}, then `fctfg weights import {self.weights.name}`.")
             if answer.headers.get("Content-Type", "").startswith("text/html"):
-                raise BadWeights(f"{url} answers with a web page, not the file. Open it in a browser, then `fctfg weights "
-                                 f"import {self.weights.name}`.")
+                raise BadWeights(f"{url} answers with a web page, not the file. Open it in a browser, then `fctfg "
+                                 f"weights import {self.weights.name}`.")
             goes_on = answer.status_code == 206
             length = _number(answer.headers.get("Content-Length"))
             total = None if length is None else length + (have if goes_on else 0)
@@ -184,8 +184,8 @@ class Resuming:
             self.part.unlink()
             self.version.unlink(missing_ok=True)
             reason = str(error).replace(f"{self.part} ", "it ")
-            raise BadWeights(f"What came from {url} is not {self.weights.name}: {reason} It was not kept; fetch it again, or "
-                             "from another place with --url.") from None
+            raise BadWeights(f"What came from {url} is not {self.weights.name}: {reason} It was not kept; fetch it "
+                             "again, or from another place with --url.") from None
 
     def _size(self) -> int:
         return self.part.stat().st_size if self.part.is_file() else 0
@@ -198,7 +198,8 @@ def _reason(error: Exception) -> str:
     """An error of requests in words; it wraps what it catches several times over."""
     import requests
 
-    for kind, words in ((requests.exceptions.ProxyError, "the proxy that HTTP_PROXY or HTTPS_PROXY names does not let it through"),
+    proxy = "the proxy that HTTP_PROXY or HTTPS_PROXY names does not let it through"
+    for kind, words in ((requests.exceptions.ProxyError, proxy),
                         (requests.exceptions.SSLError, "its certificate is not trusted here"),
                         (requests.exceptions.ConnectTimeout, f"no answer in {CONNECT} s"),
                         (requests.Timeout, f"nothing came for {READ} s")):
@@ -212,7 +213,8 @@ def _reason(error: Exception) -> str:
                   "IncompleteRead": "the connection was closed", "ReadTimeoutError": f"nothing came for {READ} s"}
     if words := of_urllib3.get(type(inner).__name__):  # by name: not every version has each
         return words
-    return (getattr(inner, "strerror", None) or re.split(r"\[Errno -?\d+\] |: ", str(inner))[-1]).strip(" .") or type(inner).__name__
+    words = getattr(inner, "strerror", None) or re.split(r"\[Errno -?\d+\] |: ", str(inner))[-1]
+    return words.strip(" .") or type(inner).__name__
 
 
 def _number(text: str | None) -> int | None:
@@ -229,5 +231,5 @@ def _make(place: Path) -> None:
 def _mind_the_room(weights: Weights, place: Path) -> None:
     free, wanted = shutil.disk_usage(place).free, (weights.size or 0) - pending(weights)
     if wanted > free:
-        raise BadWeights(f"{weights.name} takes {wanted / 1e6:,.0f} MB, and {place} has room for {free / 1e6:,.0f} MB. Make "
-                         f"room, or name another folder with {FOLDER}.")
+        raise BadWeights(f"{weights.name} takes {wanted / 1e6:,.0f} MB, and {place} has room for {free / 1e6:,.0f} MB. "
+                         f"Make room, or name another folder with {FOLDER}.")

@@ -1,4 +1,4 @@
-"""What a weight file is: its form and content, the public file that it agrees with, what it fills, whether it is whole."""
+"""What a weight file is: its form, the public file that it agrees with, what it fills, whether it is whole."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def examine(path: str | Path) -> Finding:
     """
     path = Path(path)
     found = contents.read(path)
-    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else path.stat().st_size
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    size = sum(file.stat().st_size for file in files)
     digest = "" if path.is_dir() else sums.sha256(path)
     names, fits, problems = _of_recipes(found)
     cards = _agreeing(path, found, digest, names)
@@ -75,7 +76,8 @@ def _of_recipes(found: contents.Contents) -> tuple[list[str], list[str], list[st
         if lacking:
             problems.append(f"looks like {match}, but {'; '.join(lacking)}")
             continue
-        filled = {".".join(place.split(".")[:2 if place.startswith("losses.") else 1]) for place in match.fills.values()}
+        filled = {".".join(place.split(".")[:2 if place.startswith("losses.") else 1])
+                  for place in match.fills.values()}
         wants = [differing.sides[0] for differing in match.differing]
         fits.append(f"{', '.join(sorted(filled))} of recipe {match.recipe.name}"
                     + (f" with {', '.join(wants)}" if wants else ""))
@@ -86,7 +88,7 @@ def _of_recipes(found: contents.Contents) -> tuple[list[str], list[str], list[st
 
 
 def _agreeing(path: Path, found: contents.Contents, digest: str, names: list[str]) -> list[Weights]:
-    """The cards it agrees with: by its sum; by what recipes read in it; by its signs, or, where a form shows none, its name."""
+    """The cards it agrees with: by its sum; by what recipes read in it; by its signs or, where it has none, its name."""
     cards = [card for card in known() if card.form in (None, found.form)]
     if same := [card for card in cards if card.sha256 and digest.startswith(card.sha256)]:
         return same

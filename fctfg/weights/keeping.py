@@ -27,7 +27,7 @@ class Kept:
 
 
 def keep(path: str | Path, *, name: str | None = None, link: bool = False) -> Kept:
-    """Copy a file, or a folder of transformers, into the folder of weights under the name it is asked for by; or `link` it.
+    """Copy a weight file or folder to where they are kept, under the name it is asked for by; or `link` to it.
 
     Raises:
         BadWeights: it is no public file that is known, unless `name` says what to call it; it is damaged; or another
@@ -38,9 +38,9 @@ def keep(path: str | Path, *, name: str | None = None, link: bool = False) -> Ke
     if found.problems:
         raise BadWeights(f"{path} was not imported: {'; '.join(found.problems)}.")
     if not (found.cards or name):
-        raise BadWeights(f"{path} is {article(found.contents.form)} {found.contents.form} file, {found.contents.about}, of no "
-                         f"public network that is known{_names(found)}. `fctfg weights list` has those that are; --name NAME "
-                         "imports it all the same.")
+        raise BadWeights(f"{path} is {_kind(found.contents.form)}, "
+                         f"{found.contents.about}, of no public network that is known{_names(found)}. `fctfg weights "
+                         "list` has those that are; --name NAME imports it all the same.")
     if name and Path(name).name != name:
         raise BadWeights(f"--name {name}: give a file name without folders.")
     chosen, note = (name, "") if name else _name(found)
@@ -52,7 +52,8 @@ def keep(path: str | Path, *, name: str | None = None, link: bool = False) -> Ke
     if target.exists() or target.is_symlink():
         if found.sha256 and target.is_file() and sums.sha256(target) == found.sha256:
             return Kept(target, found, True, note)
-        raise BadWeights(f"{target} is there already, and differs from {path}. Remove it, or give another name with --name.")
+        raise BadWeights(f"{target} is there already, and differs from {path}. Remove it, or give another name with "
+                         "--name.")
     place.mkdir(parents=True, exist_ok=True)
     if link:
         _link(path, target)
@@ -68,8 +69,9 @@ def keep(path: str | Path, *, name: str | None = None, link: bool = False) -> Ke
     return Kept(target, found, False, note)
 
 
-def article(word: str) -> str:
-    return "an" if word[:1] in "AEIOUaeiou" else "a"
+def _kind(form: str) -> str:
+    """A form as a reader would say it: `an ONNX file`."""
+    return f"{'an' if form[0] in 'AEIOU' else 'a'} {form}{'' if form.endswith('folder') else ' file'}"
 
 
 def _name(found: Finding) -> tuple[str, str]:
@@ -79,7 +81,8 @@ def _name(found: Finding) -> tuple[str, str]:
         return found.path.name, ""
     if len(names) == 1 and "<" not in names[0]:
         return names[0], ""
-    which = f"{names[0]} is the pattern of many" if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]} are alike inside"
+    alike = f"{', '.join(names[:-1])} and {names[-1]} are alike inside"
+    which = alike if len(names) > 1 else f"{names[0]} is the pattern of many"
     return found.path.name, f"{which}, so it keeps its own name; --name gives it another."
 
 
@@ -104,8 +107,8 @@ def _link(path: Path, target: Path) -> None:
     try:
         os.symlink(path.resolve(), target, target_is_directory=path.is_dir())
     except (OSError, NotImplementedError) as error:
-        raise BadWeights(f"{path} cannot be linked to: {getattr(error, 'strerror', None) or error}. Leave --link out to copy "
-                         "it.") from None
+        raise BadWeights(f"{path} cannot be linked to: {getattr(error, 'strerror', None) or error}. Leave --link out "
+                         "to copy it.") from None
 
 
 def _copy_folder(path: Path, target: Path) -> None:

@@ -1,6 +1,6 @@
 """What an ONNX file says of itself, read from its bytes: no package is needed, and no number of a tensor is looked at.
 
-Protocol buffers are fields one after another, each a number, a kind and a value; the numbers here are those of onnx.proto.
+Protocol buffers are fields one after another, each a number, a kind and a value; the numbers are those of onnx.proto.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _model(content: memoryview) -> Model:
         elif number in (11, 12):
             name, shape = _end(value)
             (inputs if number == 11 else outputs)[name] = shape
-    given = {name: shape for name, shape in inputs.items() if name not in tensors}  # old files list tensors as inputs too
+    given = {name: shape for name, shape in inputs.items() if name not in tensors}  # old files list tensors among them
     return Model(producer, given, outputs, tensors)
 
 

@@ -66,12 +66,12 @@ class IdentityLoss(Loss):
     def _fill(self, network: str, scale: float, weights: str | None) -> None:
         """From the file that is named, or the one that is kept where it is of this network."""
         if weights and scale != 1:
-            raise BadRecipe(f"loss 'identity': no public network has its channels scaled by {scale}; leave out scale or "
-                            "weights.")
+            raise BadRecipe(f"loss 'identity': no public network has its channels scaled by {scale}; leave out scale "
+                            "or weights.")
         path = weights or (find(FILES[network]) if scale == 1 else None)
         if path and not fill(self.network, network, path) and weights:
-            raise BadWeights(f"{weights} does not hold the weights of network '{network}'; give {FILES[network]} of its "
-                             "authors, or the network that it is of.")
+            raise BadWeights(f"{weights} does not hold the weights of network '{network}'; give {FILES[network]} of "
+                             "its authors, or the network that it is of.")
 
     def train(self, mode: bool = True) -> IdentityLoss:
         super().train(mode)

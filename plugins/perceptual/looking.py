@@ -19,6 +19,7 @@ def looked_at(loss: str, drawn: Tensor, true: Tensor, count: int | None) -> tupl
 
 
 def random_advice(loss: str, file: str) -> str:
-    return (f"The loss '{loss}' sees by random features, which guide less well than learnt ones. Those of torchvision's "
-            f"{file} do better: `fctfg weights fetch {file}` brings it, and every new run then finds it; or name it with --set "
-            f"losses.{loss}.options.backbone=FILE, or with --start-from FILE where the recipe names it.")
+    return (f"The loss '{loss}' sees by random features, which guide less well than learnt ones. Those of "
+            f"torchvision's {file} do better: `fctfg weights fetch {file}` brings it, and every new run then finds it; "
+            f"or name it with --set losses.{loss}.options.backbone=FILE, or with --start-from FILE where the recipe "
+            "names it.")

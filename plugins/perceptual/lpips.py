@@ -60,9 +60,9 @@ class LPIPSLoss(Loss):
 
     Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", 2018, arXiv:1801.03924,
     version 0.1. pSp, e4e and HyperStyle train with `alex` and weight 0.8. The weights of the channels come from the
-    installed package lpips; the backbone from a file of torchvision's that you give, by option or by --start-from, or that
-    `fctfg weights fetch` has brought. Without one its features are random: they compare edges and textures, but not as
-    people do.
+    installed package lpips; the backbone from a file of torchvision's that you give, by option or by --start-from, or
+    that `fctfg weights fetch` has brought. Without one its features are random: they compare edges and textures, but
+    not as people do.
 
     Args:
         size: of the frames; given by the recipe.

@@ -61,8 +61,8 @@ class SelfSupervisedAudioEncoder(AudioEncoder):
             weights = weights or find(self.public)
         if (weights is None) == (config is None):
             raise BadOption(f"audio encoder '{self.model_type}' wants the folder of a pretrained network, as "
-                            "transformers saves it: --set audio_encoder.options.weights=FOLDER; or keep one with `fctfg "
-                            f"weights import FOLDER`, such as {self.public}.")
+                            "transformers saves it: --set audio_encoder.options.weights=FOLDER; or keep one with "
+                            f"`fctfg weights import FOLDER`, such as {self.public}.")
         self.width, self.tune = width, tune
         self.context = before, after = tuple(context)
         folder = located(weights or "")
