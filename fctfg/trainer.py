@@ -90,7 +90,7 @@ def build_losses(recipe: Recipe) -> nn.ModuleDict:
 
 
 def start(model: nn.Module, losses: nn.Module, recipe: Recipe, path: str | Path) -> str:
-    """Fill what `path`, a run folder or a public weight file, holds; a sentence that says what that was.
+    """Fill what `path`, a run folder, a public weight file or a folder of them, holds; a sentence that says what that was.
 
     From a run, every part and critic of the same shape is taken, so a stage or a loss may differ.
     """
@@ -98,6 +98,10 @@ def start(model: nn.Module, losses: nn.Module, recipe: Recipe, path: str | Path)
         from .checkpoints import fill
 
         return fill(model, losses, recipe, path)
+    if not (Path(path) / "recipe.yaml").exists() and any(Path(path).glob("*.ckpt")):
+        from .checkpoints.sets import fill_from_set
+
+        return "\n".join(fill_from_set(model, losses, recipe, path))
     from safetensors.torch import load_file
 
     run = Run.open(path)

@@ -19,7 +19,7 @@ from fctfg.interfaces import Latent
 from fctfg.model import build_model
 from fctfg.recipe import Recipe
 from fctfg.runs import Run
-from fctfg.trainer import build_losses
+from fctfg.trainer import build_losses, start
 from fctfg_plugins.ganimation import public
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -59,7 +59,7 @@ class TestWriting:
         assert not list(tmp_path.glob(".*"))
         model, losses = build_model(other(recipe)), build_losses(other(recipe))
         del losses["av-contrast"]  # of a critic that is not there, nothing is wanted
-        notices = fill_from_set(model, losses, recipe, tmp_path)
+        notices = start(model, losses, recipe, tmp_path).splitlines()
         assert len(notices) == 3 and all("Licence: None" in notice for notice in notices)
         written = tensors(build_model(recipe)), tensors(build_losses(recipe)["ganimation"])
         for filled, wanted in zip((tensors(model), tensors(losses["ganimation"])), written):
