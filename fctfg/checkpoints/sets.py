@@ -99,7 +99,8 @@ def load_set(folder: str | Path, recipe: Recipe | None = None, resume_iters: int
     """
     files = read_set(folder, resume_iters, first_epoch).files
     if "G" not in files:
-        raise BadWeights(f"{folder} has no G, which draws; there are {', '.join(path.name for path in files.values())}.")
+        there = ", ".join(path.name for path in files.values())
+        raise BadWeights(f"{folder} has no G, which draws; there are {there}.")
     parts = [files[network] for network in ("AU", "G") if network in files]
     for path in parts:
         recipe = recognise(read_weights(path), [recipe] if recipe else None).recipe

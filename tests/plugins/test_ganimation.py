@@ -20,6 +20,7 @@ from fctfg.model import TalkingFace
 from fctfg.recipe import Recipe
 from fctfg.runs import Run, load_model
 from fctfg.trainer import train
+from fctfg_plugins.aunet.table import held_out_table
 from fctfg_plugins.ganimation.critic import known_mse, variation, wanted
 from fctfg_plugins.ganimation.fusion import parabola
 
@@ -331,6 +332,9 @@ class TestTraining:
                           "eval/av-contrast/other"}
         assert wanted_scalars <= set(last) and all(math.isfinite(last[name]) for name in wanted_scalars)
         assert (tmp_path / "run" / "samples" / "step-00000005.png").is_file()
+        rows = held_out_table(tmp_path / "run", "synthetic", windows=2)
+        assert [row.name for row in rows] == ["AU01", "AU02", "AU20", "AU25", "AU26", "AU45"]
+        assert all(row.frames == 4 and row.mse > 0 and row.mse_of_mean > 0 for row in rows)
         model, _ = load_model(tmp_path / "run")
         with torch.no_grad():
             assert torch.isfinite(model(random_clip(32)).frames).all()
