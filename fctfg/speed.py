@@ -1,4 +1,4 @@
-"""How fast a face is made to talk on this machine, and where the time goes; numbers that two machines can be compared by."""
+"""How fast a face is made to talk on this machine, and where the time goes; in numbers that machines compare by."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ TASK = ("recipe", "size", "weights", "width", "height", "frame_rate", "frames", 
 
 def benchmark(face: str | None = None, audio: str | None = None, *, run: str | None = None, recipe: str | None = None,
               checkpoint: str | None = None, drawn: str = "1280x720", seconds: float = 10.0, detector: str = "dlib-hog",
-              device: str = "auto", precision: str | None = None, batch: int | None = None, runs: int = 3) -> dict[str, Any]:
+              device: str = "auto", precision: str | None = None, batch: int | None = None,
+              runs: int = 3) -> dict[str, Any]:
     """A report in plain values of `runs` generations of the same video, the first of them cold.
 
-    Without a `face` one is drawn, of the size `drawn` and so many `seconds`. A recipe without weights draws noise, at the
-    same speed. Cold is from the call on, loading packages and model; warm are the later runs; steady is a warm run
+    Without a `face` one is drawn, of the size `drawn` and so many `seconds`. A recipe without weights draws noise, at
+    the same speed. Cold is from the call on, loading packages and model; warm are the later runs; steady is a warm run
     without its beginning, in which queues fill. Seconds to the first frame are those until it is encoded.
 
     Raises:
@@ -53,8 +54,8 @@ def benchmark(face: str | None = None, audio: str | None = None, *, run: str | N
         measured = []
         for number in range(max(2, runs)):
             watch = _Watch()
-            report = generate(face, audio or face, Path(folder, "out.mp4"), model, recipe_used, device=chosen, detector=detector,
-                              batch=batch, progress=watch)
+            report = generate(face, audio or face, Path(folder, "out.mp4"), model, recipe_used, device=chosen,
+                              detector=detector, batch=batch, progress=watch)
             measured.append({**watch.found(), **_of_run(report)})
     cold = measured[0]
     before = loaded - began
@@ -65,7 +66,8 @@ def benchmark(face: str | None = None, audio: str | None = None, *, run: str | N
     warm = _middle(measured[1:])
     return {"format": FORMAT, "machine": machine(str(chosen)),
             "task": {"recipe": recipe_used.name, "size": recipe_used.size, "weights": weights.get("sha256", "none"),
-                     **{name: report[name] for name in ("width", "height", "frame_rate", "detector", "precision", "batch")},
+                     **{name: report[name] for name in ("width", "height", "frame_rate", "detector", "precision",
+                                                        "batch")},
                      "frames": report["frames_out"], "seconds": report["seconds"]},
             "cold": cold, "warm": warm, "warnings": report["warnings"]}
 
@@ -110,8 +112,9 @@ class _Watch:
 
 def _of_run(report: dict[str, Any]) -> dict[str, Any]:
     frames, wall = report["frames_out"], report["wall_seconds"]
-    return {"frames": frames, "seconds": report["seconds"], "wall_seconds": wall, **_rates(frames, wall, report["seconds"]),
-            "stage_ms_per_frame": {name: round(1000 * busy / frames, 3) for name, busy in report["busy_seconds"].items()},
+    stages = {name: round(1000 * busy / frames, 3) for name, busy in report["busy_seconds"].items()}
+    return {"frames": frames, "seconds": report["seconds"], "wall_seconds": wall,
+            **_rates(frames, wall, report["seconds"]), "stage_ms_per_frame": stages,
             "peak_memory_mb": report["peak_memory_mb"], "peak_gpu_memory_mb": _peak_gpu_memory(report["device"])}
 
 
@@ -144,8 +147,9 @@ def machine(device: str) -> dict[str, Any]:
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = "not installed"
-    return {"processor": _processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads(), "system": platform.platform(),
-            "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device, "versions": versions}
+    return {"processor": _processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
+            "system": platform.platform(), "versions": versions,
+            "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device}
 
 
 def _processor() -> str:
@@ -194,11 +198,13 @@ def render(report: dict[str, Any]) -> Iterator[str]:
         found = report[name]
         whole = 1000 * found["wall_seconds"] / found["frames"]
         rows.append((name, *(f"{found['stage_ms_per_frame'][stage]:.2f}" for stage in stages), f"{whole:.2f}",
-                     f"{found['frames_per_second']:.1f}", f"{found['real_time_factor']:.2f}x", f"{found['first_frame_seconds']:.2f}",
+                     f"{found['frames_per_second']:.1f}", f"{found['real_time_factor']:.2f}x",
+                     f"{found['first_frame_seconds']:.2f}",
                      "–" if found["peak_memory_mb"] is None else f"{found['peak_memory_mb']:.0f}"))
     rows.append(("steady", *[""] * (len(stages) + 1), f"{report['warm']['steady_frames_per_second']:.1f}", "", "", ""))
     yield from _aligned(rows)
-    yield (f"\nCold is from the call on: packages {report['cold']['import_seconds']:.1f} s, model {report['cold']['load_seconds']:.1f} s. "
+    yield (f"\nCold is from the call on: packages {report['cold']['import_seconds']:.1f} s, "
+           f"model {report['cold']['load_seconds']:.1f} s. "
            "Stages work at the same time, so the slowest one sets the pace.")
     for warning in report["warnings"]:
         yield f"note: {warning}"
@@ -223,7 +229,8 @@ def render_against(ours: dict[str, Any], theirs: dict[str, Any]) -> Iterator[str
         one, other = ours[name], theirs[name]
         rows.append((f"{name}, frames/s", *_both(one["frames_per_second"], other["frames_per_second"], 1)))
         rows.append((f"{name}, first frame, s", *_both(one["first_frame_seconds"], other["first_frame_seconds"], -1)))
-    rows.append(("steady, frames/s", *_both(ours["warm"]["steady_frames_per_second"], theirs["warm"]["steady_frames_per_second"], 1)))
+    steady = [report["warm"]["steady_frames_per_second"] for report in (ours, theirs)]
+    rows.append(("steady, frames/s", *_both(*steady, 1)))
     for stage, own in ours["warm"]["stage_ms_per_frame"].items():
         rows.append((f"{stage}, ms a frame", *_both(own, theirs["warm"]["stage_ms_per_frame"].get(stage, 0.0), -1)))
     memory = [report["warm"]["peak_memory_mb"] for report in (ours, theirs)]
@@ -244,7 +251,8 @@ def _named(report: dict[str, Any]) -> str:
 
 def _asked(report: dict[str, Any]) -> str:
     task = report["task"]
-    return (f"recipe {task['recipe']} at {task['size']} px, {task['precision']}, batch {task['batch']}, {task['detector']}; "
+    return (f"recipe {task['recipe']} at {task['size']} px, {task['precision']}, batch {task['batch']}, "
+            f"{task['detector']}; "
             f"{task['frames']} frames {task['width']}x{task['height']} at {task['frame_rate']}")
 
 

@@ -79,8 +79,9 @@ class Facts:
     @classmethod
     def of(cls, asked: Asked, metric: Metric) -> Facts:
         plugin = registry.find("metric", asked.name)
-        return cls(asked.name, metric.protocol, tuple(Quantity(*quantity) for quantity in metric.quantities), metric.paper,
-                   metric.licence, metric.blindness, f"{plugin.package} {plugin.version}")
+        quantities = tuple(Quantity(*quantity) for quantity in metric.quantities)
+        return cls(asked.name, metric.protocol, quantities, metric.paper, metric.licence, metric.blindness,
+                   f"{plugin.package} {plugin.version}")
 
     @property
     def digest(self) -> str:
@@ -138,6 +139,7 @@ def _wanted(texts: Sequence[str]) -> list[Asked]:
         return list({asked.text: asked for asked in map(Asked.parse, texts)}.values())
     installed = registry.plugins("metric")
     names = [plugin.name for plugin in installed]
-    return [Asked(name, name) for name in (plugin.name if names.count(plugin.name) == 1 else f"{plugin.package}:{plugin.name}"
-                                           for plugin in installed)]
+    clear = [plugin.name if names.count(plugin.name) == 1 else f"{plugin.package}:{plugin.name}"
+             for plugin in installed]
+    return [Asked(name, name) for name in clear]
 

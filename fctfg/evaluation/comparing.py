@@ -64,9 +64,8 @@ def compare(systems: Sequence[str], out: str | Path, reference: str | Path | Non
         raise BadOption(f"Two systems are called '{clash}'; name them: fctfg compare one={named[0].path} other=...")
     reports = {system.name: _loaded(system) for system in named if system.is_report}
     fresh = [system for system in named if not system.is_report]
-    if any(system.is_run for system in fresh) and reference is None:
-        raise BadOption(f"{next(system.path for system in fresh if system.is_run)} is a run: give --reference FOLDER, whose "
-                        "videos it is to draw.")
+    if reference is None and (run := next((system for system in fresh if system.is_run), None)):
+        raise BadOption(f"{run.path} is a run: give --reference FOLDER, whose videos it is to draw.")
     folder = open_folder(out)
     metrics = how.metrics or tuple(dict.fromkeys(label for results in reports.values() for label in results.facts))
     parts, chosen = dict(reports), None
@@ -74,11 +73,13 @@ def compare(systems: Sequence[str], out: str | Path, reference: str | Path | Non
         pairs, notes = {}, []
         for system in fresh:
             if system.is_run:
-                pairs[system.name] = draw_films(system, find_pairs(reference)[0], folder / FILMS / system.name, how.device, say)
+                real, _ = find_pairs(reference)
+                pairs[system.name] = draw_films(system, real, folder / FILMS / system.name, how.device, say)
             else:
                 pairs[system.name], more = find_pairs(system.path, reference)
                 notes += [f"{system.name}: {note}" for note in more]
-        chosen = choose(metrics, pick_device(how.device), there(any(pair.reference for each in pairs.values() for pair in each)))
+        has_reference = any(pair.reference for each in pairs.values() for pair in each)
+        chosen = choose(metrics, pick_device(how.device), there(has_reference))
         measured = measure_all(pairs, folder, chosen, how, notes, say)
         for system in fresh:
             parts[system.name] = replace(measured, rows=[row for row in measured.rows if row.system == system.name])
@@ -119,7 +120,8 @@ def _beside(parts: Sequence[Results]) -> Results:
     about = {"fctfg": __version__, **{name: value for name, value in parts[0].about.items()
                                       if all(results.about.get(name) == value for results in parts)}}
     absent = {name: why for results in parts for name, why in results.absent.items()}
-    return Results(facts, rows, absent, [*notes, *dict.fromkeys(note for results in parts for note in results.notes)], about)
+    notes += dict.fromkeys(note for results in parts for note in results.notes)
+    return Results(facts, rows, absent, notes, about)
 
 
 def _rebuilt(results: Results) -> dict:

@@ -16,8 +16,8 @@ def find_pairs(generated: str | Path, reference: str | Path | None = None) -> tu
     """The films to measure, and what is to be said of those that have no counterpart.
 
     `generated` is a video; a folder, whose videos are laid beside those of the folder `reference` that have the same
-    path below it, but for the ending; or a CSV table with columns generated and, where wanted, reference and name, whose
-    paths are relative to its folder.
+    path below it, but for the ending; or a CSV table with columns generated and, where wanted, reference and name,
+    whose paths are relative to its folder.
 
     Raises:
         BadMedia: there is no such file, or a folder without videos.
@@ -37,7 +37,8 @@ def find_pairs(generated: str | Path, reference: str | Path | None = None) -> tu
         return _of_folders(generated, reference)
     if reference is not None and reference.is_dir():
         found = _by_name(reference).get(generated.stem)
-        return [Pair(generated.stem, generated, found, "" if found else f"{reference} has no video called {generated.stem}")], []
+        problem = "" if found else f"{reference} has no video called {generated.stem}"
+        return [Pair(generated.stem, generated, found, problem)], []
     return [Pair(generated.stem, generated, reference)], []
 
 
@@ -80,7 +81,8 @@ def _of_table(table: Path) -> list[Pair]:
     except OSError as error:
         raise BadJobs(f"{table} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError as error:
-        raise BadJobs(f"{table} is not UTF-8 text ({error.reason} at byte {error.start}); save it as CSV in UTF-8.") from None
+        raise BadJobs(f"{table} is not UTF-8 text ({error.reason} at byte {error.start}); save it as CSV in "
+                      "UTF-8.") from None
     reader = csv.reader(lines, delimiter=max(",;\t", key=lines[0].count) if lines else ",", strict=True)
     try:
         rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
@@ -94,7 +96,8 @@ def _of_table(table: Path) -> list[Pair]:
     pairs, taken = [], {}
     for line, row in rows[1:]:
         if len(row) != len(header):
-            raise BadJobs(f"{table}, line {line}: {len(row)} cells, and the header has {len(header)}; quote a cell that "
+            raise BadJobs(f"{table}, line {line}: {len(row)} cells, and the header has {len(header)}; quote a cell "
+                          "that "
                           "holds the separator.")
         cells = {name: cell for name, cell in zip(header, row) if cell}
         if "generated" not in cells:

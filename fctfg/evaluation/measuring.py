@@ -235,7 +235,8 @@ def _pass(works: list[_Work], film: _Footage, reference: _Footage | None, rate: 
         if seen < length:
             work.finding.notes.append(f"{seen} of {length} frames could be read")
         if beside and film.num_frames(rate) != beside.num_frames(rate):
-            work.finding.notes.append(f"the first {length} frames were compared: it has {film.num_frames(rate)} and its "
+            work.finding.notes.append(f"the first {length} frames were compared: it has {film.num_frames(rate)} and "
+                                      "its "
                                       f"reference {beside.num_frames(rate)}")
         work.finding.score = work.attempt(work.measurement.score)
 

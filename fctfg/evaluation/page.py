@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ..charts import COLOURS, Panel
-from .results import Cell, Results
+from .results import Cell, Column, Results
 from .svg import to_svg
 from .viewing import viewable
 from .wording import ARROWS, counted, number, remarks
@@ -24,14 +24,14 @@ SMALL = 4 * 2**20
 
 
 def render_page(results: Results, folder: Path, embed: bool = False, heading: str = "Measured talking faces") -> str:
-    """The page that lies in `folder`. Videos are linked relative to it; with `embed`, small ones are inside the page."""
+    """The page that lies in `folder`. Videos are linked relative to it; with `embed`, small ones are inside."""
     return "\n".join([
         "<!doctype html>", '<html lang="en">', '<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">', f"<title>{escape(heading)}</title>",
         f"<style>{(HERE / 'page.css').read_text(encoding='utf-8')}</style>",
         f"<h1>{escape(heading)}</h1>", _about(results, embed),
-        *_table(results), *_differences(results), *_sections(results), *_clips(results, folder, embed), *_absent(results),
-        *_metrics(results),
+        *_table(results), *_differences(results), *_sections(results), *_clips(results, folder, embed),
+        *_absent(results), *_metrics(results),
         f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>", "</html>", ""])
 
 
@@ -40,13 +40,13 @@ def _about(results: Results, embed: bool) -> str:
     videos = (f"Videos of up to {SMALL // 2**20} MB are inside this page; larger ones" if embed
               else "The page is complete in itself but for the videos, which")
     return (f'<p class="about">{len(results.clips)} clips, {len(results.systems)} '
-            f'system{"s" if len(results.systems) != 1 else ""}; {escape(said)}. {videos} are linked from where they lie: '
-            "move the page together with them.</p>")
+            f'system{"s" if len(results.systems) != 1 else ""}; {escape(said)}. {videos} are linked from where they '
+            "lie: move the page together with them.</p>")
 
 
 def _table(results: Results) -> Iterator[str]:
-    yield '<h2>Means</h2><p>Mean over the clips that every system has a number for, with its 95 % interval (bootstrap over ' \
-          'clips, seed 0); below it how many clips were scored of how many were given. Best in bold.</p>'
+    yield ("<h2>Means</h2><p>Mean over the clips that every system has a number for, with its 95 % interval (bootstrap "
+           "over clips, seed 0); below it how many clips were scored of how many were given. Best in bold.</p>")
     yield '<div class="wide"><table id="means"><thead><tr><th>quantity</th><th>protocol</th>'
     yield "".join(f"<th>{escape(system)}</th>" for system in results.systems) + "</tr></thead><tbody>"
     for column in results.columns:
@@ -56,14 +56,22 @@ def _table(results: Results) -> Iterator[str]:
         for system in results.systems:
             cell = results.cell(system, column)
             mean = "–" if cell.mean is None else number(cell.mean)
-            ends = f' <span class="ends">[{number(cell.low)}, {number(cell.high)}]</span>' if cell.low is not None else ""
             mean = f"<b>{mean}</b>" if system in best else mean
-            cells.append(f'<td class="number">{mean}{ends}<br><span class="count{_lacking(cell)}" title="{escape(_reasons(cell), True)}">'
-                         f"{counted(cell)}</span></td>")
-        yield (f'<tr><th scope="row" title="{escape(column.quantity.about, True)}">{escape(column.title)} '
-               f'<span class="arrow">{ARROWS[column.quantity.better]}</span> <span class="unit">{escape(column.quantity.unit)}</span></th>'
+            ends = _ends(number(cell.low), number(cell.high)) if cell.low is not None else ""
+            cells.append(f'<td class="number">{mean}{ends}<br><span class="count{_lacking(cell)}" '
+                         f'title="{escape(_reasons(cell), True)}">{counted(cell)}</span></td>')
+        yield (f'<tr><th scope="row" title="{escape(column.quantity.about, True)}">{_head(column)} '
+               f'<span class="unit">{escape(column.quantity.unit)}</span></th>'
                f'<td class="protocol">{escape(facts.protocol)}</td>{"".join(cells)}</tr>')
     yield "</tbody></table></div>"
+
+
+def _head(column: Column) -> str:
+    return f'{escape(column.title)} <span class="arrow">{ARROWS[column.quantity.better]}</span>'
+
+
+def _ends(low: str, high: str) -> str:
+    return f' <span class="ends">[{low}, {high}]</span>'
 
 
 def _lacking(cell: Cell) -> str:
@@ -94,16 +102,17 @@ def _differences(results: Results) -> Iterator[str]:
                 continue
             text = f"{apart.mean:+.4g}"
             text = f"<b>{text}</b>" if apart.is_sure else text
-            ends = f' <span class="ends">[{apart.low:+.4g}, {apart.high:+.4g}]</span>' if apart.n > 1 else ""
+            ends = _ends(f"{apart.low:+.4g}", f"{apart.high:+.4g}") if apart.n > 1 else ""
             cells.append(f'<td class="number">{text}{ends}<br><span class="count">{apart.n} clips</span></td>')
-        yield (f'<tr><th scope="row">{escape(column.title)} <span class="arrow">{ARROWS[column.quantity.better]}</span></th>'
+        yield (f'<tr><th scope="row">{_head(column)}</th>'
                f'<td class="protocol">{escape(results.facts[column.metric].protocol)}</td>{"".join(cells)}</tr>')
     yield "</tbody></table></div>"
 
 
 def _sections(results: Results) -> Iterator[str]:
     for title, section in results.sections.items():
-        yield f'<h2>{escape(title)}</h2><p>{escape(section["about"])}</p><div class="wide"><table class="section"><thead><tr>'
+        yield f'<h2>{escape(title)}</h2><p>{escape(section["about"])}</p>'
+        yield '<div class="wide"><table class="section"><thead><tr>'
         yield "".join(f"<th>{escape(str(name))}</th>" for name in section["head"]) + "</tr></thead><tbody>"
         for row in section["rows"]:
             yield "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>"
@@ -113,13 +122,15 @@ def _sections(results: Results) -> Iterator[str]:
 def _clips(results: Results, folder: Path, embed: bool) -> Iterator[str]:
     order = results.worst_first()
     ranked = [column for column in results.columns if column.quantity.better in ("higher", "lower", "near zero")]
-    orders = {number: {clip: place for place, clip in enumerate(results.worst_first(column))} for number, column in enumerate(ranked)}
+    orders = {number: {clip: place for place, clip in enumerate(results.worst_first(column))}
+              for number, column in enumerate(ranked)}
     choices = "".join(f'<option value="{number}">{escape(column.title)}</option>'
                       for number, column in enumerate(ranked))
     more = f" {len(order) - SHOWN} further clips, which did better, are in results.csv." if len(order) > SHOWN else ""
-    yield (f'<h2>Clips, worst first</h2><p><label>Order by <select id="order"><option value="all">all quantities\' ranks'
-           f"</option>{choices}</select></label>{more}</p><p>Play, and all players of a clip go together; the sound is that of the "
-           'chosen one. The line in a plot is the moment on screen.</p><div id="clips">')
+    yield ('<h2>Clips, worst first</h2><p><label>Order by <select id="order">'
+           f'<option value="all">the ranks of all</option>{choices}</select></label>{more}</p>'
+           '<p>Play, and all players of a clip go together; the sound is that of the chosen one. The line in '
+           'a plot is the moment on screen.</p><div id="clips">')
     for place, clip in enumerate(order[:SHOWN]):
         ranks = " ".join(f'data-order-{number}="{by[clip]}"' for number, by in orders.items())
         yield f'<article class="clip" data-order-all="{place}" {ranks}><h3>{escape(clip)}</h3>'
@@ -137,12 +148,13 @@ def _players(results: Results, clip: str, folder: Path, embed: bool) -> Iterator
         videos = {"reference": reference, **videos}
     yield '<div class="players">'
     for name, path in videos.items():
-        yield (f'<figure><video preload="metadata" playsinline muted src="{_address(viewable(Path(path), folder), folder, embed)}"></video>'
-               f'<figcaption><label><input type="radio" name="sound {escape(clip, True)}"> {escape(name)}</label></figcaption></figure>')
-    yield ('</div><div class="controls"><button type="button" class="play">Play</button><input type="range" class="seek" '
-           'aria-label="where" min="0" max="1" step="0.001" value="0"><output class="time">0.00 s</output><select class="speed" '
-           'aria-label="speed"><option value="1">1x</option><option value="0.5">1/2x</option><option value="0.25">1/4x</option>'
-           "</select></div>")
+        address = _address(viewable(Path(path), folder), folder, embed)
+        yield (f'<figure><video preload="metadata" playsinline muted src="{address}"></video><figcaption><label>'
+               f'<input type="radio" name="sound {escape(clip, True)}"> {escape(name)}</label></figcaption></figure>')
+    yield ('</div><div class="controls"><button type="button" class="play">Play</button>'
+           '<input type="range" class="seek" aria-label="where" min="0" max="1" step="0.001" value="0">'
+           '<output class="time">0.00 s</output><select class="speed" aria-label="speed"><option value="1">1x</option>'
+           '<option value="0.5">1/2x</option><option value="0.25">1/4x</option></select></div>')
 
 
 def _address(path: Path, folder: Path, embed: bool) -> str:
@@ -160,13 +172,15 @@ def _values(results: Results, clip: str) -> Iterator[str]:
     yield "".join(f'<th title="{escape(results.facts[column.metric].protocol, True)}">{escape(column.title)}</th>'
                   for column in results.columns) + "</tr></thead><tbody>"
     for place, system in enumerate(results.systems):
-        yield f'<tr><th scope="row"><span class="key" style="background:rgb{_colour(place)}"></span>{escape(system)}</th>'
+        yield (f'<tr><th scope="row"><span class="key" style="background:rgb{_colour(place)}"></span>'
+               f"{escape(system)}</th>")
         for column in results.columns:
             row, value = results.row(system, column.metric, clip), results.value(system, column, clip)
             why = "no film of this clip" if row is None else "; ".join(filter(None, [row.why, *row.notes]))
-            text = number(value) if value is not None else ("in all" if row and row.state == "scored" else row.state if row else "–")
-            mark = ' <abbr>*</abbr>' if why and value is not None else ""
-            yield f'<td class="number {row.state.replace(" ", "-") if row else ""}" title="{escape(why, True)}">{text}{mark}</td>'
+            state = row.state if row else ""
+            text = number(value) if value is not None else "in all" if state == "scored" else state or "–"
+            mark = " <abbr>*</abbr>" if why and value is not None else ""
+            yield f'<td class="number {state.replace(" ", "-")}" title="{escape(why, True)}">{text}{mark}</td>'
         yield "</tr>"
     yield "</tbody></table></div>"
     said: dict[tuple[str, str], list[str]] = {}
@@ -195,8 +209,8 @@ def _plots(results: Results, clip: str) -> Iterator[str]:
             lines = {system: lines.get(system, ([], [])) for system in results.systems}  # so that colours stay
             marks = {0.0: "as it is"} if over_offset else {}
             title = f"{label}: {name}" if name != label else label
-            yield to_svg(Panel(title, "offset, frames" if over_offset else "seconds", lines, marks=marks), facts.protocol,
-                         in_seconds=not over_offset)
+            panel = Panel(title, "offset, frames" if over_offset else "seconds", lines, marks=marks)
+            yield to_svg(panel, facts.protocol, in_seconds=not over_offset)
 
 
 def _offsets(curve: list[float]) -> list[float]:
@@ -209,15 +223,17 @@ def _seconds(row, curve: list[float]) -> list[float]:
 
 def _absent(results: Results) -> Iterator[str]:
     if lines := list(remarks(results)):
-        yield "<h2>What is not in the table</h2><ul class='why'>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
+        listed = "".join(f"<li>{escape(line)}</li>" for line in lines)
+        yield f'<h2>What is not in the table</h2><ul class="why">{listed}</ul>'
 
 
 def _metrics(results: Results) -> Iterator[str]:
     yield "<h2>What was measured, and how</h2><dl>"
     for label, facts in results.facts.items():
-        yield (f"<dt>{escape(label)}</dt><dd>{escape(facts.protocol)}. Paper: {escape(facts.paper or 'none')}. Licence: "
-               f"{escape(facts.licence)}. {escape(facts.version)}.<br>Blind to: {escape(facts.blindness)}"
+        yield (f"<dt>{escape(label)}</dt><dd>{escape(facts.protocol)}. Paper: {escape(facts.paper or 'none')}. "
+               f"Licence: {escape(facts.licence)}. {escape(facts.version)}.<br>Blind to: {escape(facts.blindness)}"
                + "".join(f"<br><b>{escape(q.name)}</b>: {escape(q.about or q.name)}; {escape(q.better)}"
-                         f"{' is better' if q.better in ('higher', 'lower') else ''}, {q.low:g} to {q.high:g} {escape(q.unit)}"
+                         f"{' is better' if q.better in ('higher', 'lower') else ''}, "
+                         f"{q.low:g} to {q.high:g} {escape(q.unit)}"
                          for q in facts.quantities) + "</dd>")
     yield "</dl>"

@@ -112,6 +112,11 @@ class Results:
         value = row.values.get(column.quantity.name) if row else None
         return None if value is None or np.isnan(value) else value
 
+    def values(self, column: Column, clip: str) -> list[float]:
+        """What was found in the films of one clip, of those systems that have a number."""
+        found = [self.value(system, column, clip) for system in self.systems]
+        return [value for value in found if value is not None]
+
     def shared(self, column: Column) -> list[str]:
         """The clips for which every system that has any number has one."""
         having = {system: {clip for clip in self.clips if self.value(system, column, clip) is not None}
@@ -178,9 +183,9 @@ class Results:
         badness = {clip: [] for clip in self.clips}
         for each in columns:
             sign = SIGNS.get(each.quantity.better, -1)
-            worst = {clip: max(-sign * (abs(value) if each.quantity.better == "near zero" else value) for value in values)
-                     for clip in self.clips
-                     if (values := [value for system in self.systems if (value := self.value(system, each, clip)) is not None])}
+            size = abs if each.quantity.better == "near zero" else float
+            worst = {clip: max(-sign * size(value) for value in values)
+                     for clip in self.clips if (values := self.values(each, clip))}
             order = sorted(worst.values())
             for clip, value in worst.items():
                 badness[clip].append(order.index(value) / max(1, len(order) - 1))
@@ -197,7 +202,8 @@ class Results:
         for label, metric in metrics.items():
             if type(metric).pool is Metric.pool:
                 continue
-            scored = {system: {row.clip: row for row in self.rows if (row.system, row.metric, row.state) == (system, label, "scored")}
+            scored = {system: {clip: row for clip in self.clips
+                               if (row := self.row(system, label, clip)) and row.state == "scored"}
                       for system in self.systems}
             sets = [set(rows) for rows in scored.values() if rows]
             for system, rows in scored.items():
@@ -217,9 +223,10 @@ class Results:
                  for column in self.columns for system in self.systems]
         apart = [{"metric": column.metric, "quantity": column.quantity.name, **vars(found)}
                  for column, found in self.differences()]
-        return plain({"format": FORMAT, "about": self.about, "metrics": {name: facts.to_dict() for name, facts in self.facts.items()},
-                      "not run": self.absent, "notes": self.notes, "table": table, "differences": apart,
-                      "pooled": self.pooled, "sections": self.sections, "rows": [row.to_dict() for row in self.rows]})
+        metrics = {name: facts.to_dict() for name, facts in self.facts.items()}
+        return plain({"format": FORMAT, "about": self.about, "metrics": metrics, "not run": self.absent,
+                      "notes": self.notes, "table": table, "differences": apart, "pooled": self.pooled,
+                      "sections": self.sections, "rows": [row.to_dict() for row in self.rows]})
 
     @classmethod
     def load(cls, folder: str | Path) -> Results:
@@ -233,14 +240,16 @@ class Results:
             content = json.loads(path.read_text(encoding="utf-8"))
             if content["format"] != FORMAT:
                 raise KeyError
-            return cls({name: Facts.from_dict(facts) for name, facts in content["metrics"].items()},
-                       [Row.from_dict(row) for row in content["rows"]], content["not run"], content["notes"], content["about"],
-                       {system: {metric: {name: float(value) for name, value in values.items()} for metric, values in by.items()}
-                        for system, by in content["pooled"].items()}, content["sections"])
+            facts = {name: Facts.from_dict(known) for name, known in content["metrics"].items()}
+            rows = [Row.from_dict(row) for row in content["rows"]]
+            pooled = {system: {metric: {name: float(value) for name, value in values.items()}
+                               for metric, values in by.items()} for system, by in content["pooled"].items()}
+            return cls(facts, rows, content["not run"], content["notes"], content["about"], pooled, content["sections"])
         except OSError as error:
             raise BadRun(f"{path} cannot be read: {error.strerror}; `fctfg evaluate` writes one.") from None
         except (ValueError, KeyError, TypeError):
-            raise BadRun(f"{path} is no report of this version of fctfg; measure again with `fctfg evaluate`.") from None
+            raise BadRun(f"{path} is no report of this version of fctfg; measure again with `fctfg "
+                         "evaluate`.") from None
 
 
 SIGNS = {"higher": 1, "lower": -1, "near zero": -1}
@@ -255,7 +264,8 @@ def common_facts(many: Sequence[Results]) -> tuple[dict[str, Facts], list[str]]:
         if None in protocols:
             notes.append(f"{label} was not measured for every system, and is left out.")
         elif len(protocols) > 1:
-            notes.append(f"{label} was measured by different protocols ({'; '.join(sorted(protocols))}), and is left out.")
+            notes.append(f"{label} was measured by different protocols ({'; '.join(sorted(protocols))}), and is left "
+                         "out.")
         else:
             facts[label] = next(results.facts[label] for results in many if label in results.facts)
     return facts, notes

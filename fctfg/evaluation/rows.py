@@ -54,9 +54,11 @@ class Row:
     def of(cls, pair: Pair, finding: Finding, facts: Facts) -> Row:
         score = finding.score or Score({})
         state = "scored" if finding.score else "failed" if finding.traceback else "not measured"
+        values = {name: float(value) for name, value in score.values.items()}
+        curves = {name: [float(f"{value:.6g}") for value in np.asarray(curve, float)]
+                  for name, curve in score.curves.items()}
         return cls(pair.name, finding.metric, facts.protocol, state, str(pair.generated.absolute()),
-                   pair.reference and str(pair.reference.absolute()), finding.frame_rate, {name: float(value) for name, value in score.values.items()},
-                   {name: [float(f"{value:.6g}") for value in np.asarray(curve, float)] for name, curve in score.curves.items()},
+                   pair.reference and str(pair.reference.absolute()), finding.frame_rate, values, curves,
                    finding.why, finding.traceback, finding.notes, round(finding.seconds, 3))
 
     def score(self, folder: Path | None = None) -> Score:
@@ -91,8 +93,8 @@ def plain(value: Any) -> Any:
 
 def key_of(pair: Pair, facts: Facts, detector: str, speaker: str) -> str:
     """Changes with the files and with how they are measured."""
-    parts = [facts.digest, detector, speaker, _identity(pair.generated), pair.reference and _identity(pair.reference), pair.problem,
-             pair.missing]
+    parts = [facts.digest, detector, speaker, _identity(pair.generated),
+             pair.reference and _identity(pair.reference), pair.problem, pair.missing]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 

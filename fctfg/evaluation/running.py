@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -81,7 +81,8 @@ def open_folder(out: str | Path) -> Path:
     if folder.exists() and not folder.is_dir():
         raise BadMedia(f"--out {folder} is a file; name a folder for the report.")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / FILE).exists():
-        raise BadMedia(f"--out {folder} holds other files, and no report that could be gone on with; name another folder.")
+        raise BadMedia(f"--out {folder} holds other files, and no report that could be gone on with; name another "
+                       "folder.")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FILE).touch()
     return folder
@@ -125,7 +126,7 @@ def measure_all(systems: dict[str, list[Pair]], folder: Path, chosen: Metrics, h
         for pair in pairs:
             for label in chosen.metrics:
                 row = measured.get(keys[pair, label]) or rows.kept[keys[pair, label]]
-                found[system, label, pair.name] = Row(**{**vars(row), "system": system, "clip": pair.name, "metric": label})
+                found[system, label, pair.name] = replace(row, system=system, clip=pair.name, metric=label)
     kept = count * len(chosen.metrics) - sum(len(task.metrics) for task in tasks)
     if kept:
         say(f"{kept} of {count * len(chosen.metrics)} rows were measured before and are kept.")
@@ -143,9 +144,9 @@ def complain(results: Results, folder: Path) -> None:
     """
     if failed := results.failed:
         first = failed[0]
-        raise MeasuringFailed(f"{len(failed)} of {len(results.rows)} measurements failed by an error that is not the film's: "
-                              f"{first.metric} on {first.generated}: {first.why}. Tracebacks are in {folder / 'results.json'}; "
-                              "the same command tries them again.")
+        raise MeasuringFailed(f"{len(failed)} of {len(results.rows)} measurements failed by an error that is not the "
+                              f"film's: {first.metric} on {first.generated}: {first.why}. Tracebacks are in "
+                              f"{folder / 'results.json'}; the same command tries them again.")
 
 
 def _ready(how: How, names: tuple[str, ...]) -> Callable[[_Task], Iterator[float | Finding]]:

@@ -67,6 +67,9 @@ def benchmark_systems(suite: Suite, systems: Sequence[str], out: str | Path, how
     films = held_out_films(suite.data, folder / FILMS / "real", suite.clips, recipes, suite.seed, suite.raw)
     notes = [f"{system.name} was trained with nothing held out: it may have seen these clips."
              for system, recipe in zip(runs, recipes) if not recipe.held_out]
+    if suite.raw is None and suite.data.partition(":")[0] != "synthetic":
+        notes.append("The films are the stored crops, enlarged; detectors miss faces there that they find in the whole "
+                     "videos, which --raw RAW_FOLDER has drawn instead.")
     reports = {}
     for title, tests in (("self-driven", self_driven(films)), ("cross-driven", cross_driven(films, suite.seed))):
         if not tests:
@@ -95,20 +98,21 @@ def benchmark_systems(suite: Suite, systems: Sequence[str], out: str | Path, how
 
 
 def _without_reference(how: How, device) -> tuple[str, ...]:
-    """Those of the metrics asked for that need no real video of the same words; there is none where faces are swapped."""
+    """Those of the metrics asked for that need no real video of the same words; where words are swapped is none."""
     if not how.metrics:
         return ()
     asked = choose(how.metrics, device, there(True))
     return tuple(label for label, metric in asked.metrics.items() if "reference" not in metric.needs)
 
 
-def _drawn(tests: Sequence[Driven], runs: Sequence[System], folder: Path, device: str, own: bool, say: Say) -> dict[str, list[Pair]]:
+def _drawn(tests: Sequence[Driven], runs: Sequence[System], folder: Path, device: str, own: bool,
+           say: Say) -> dict[str, list[Pair]]:
     """The films of every system for each of the tests, drawn where they are not there yet."""
-    pairs = {UNCHANGED: [_pair(test, folder / UNCHANGED / f"{test.name}.mp4", own, _keep_source(test, folder / UNCHANGED))
-                         for test in tests]}
+    kept = folder / UNCHANGED
+    pairs = {UNCHANGED: [_pair(test, kept / f"{test.name}.mp4", own, _keep_source(test, kept)) for test in tests]}
     if own:
         pairs[SHIFTED] = [_pair(test, folder / SHIFTED / f"{test.name}.mp4", own,
-                                _shift(folder / UNCHANGED / f"{test.name}.mp4", folder / SHIFTED / f"{test.name}.mp4"))
+                                _shift(kept / f"{test.name}.mp4", folder / SHIFTED / f"{test.name}.mp4"))
                           for test in tests]
     drawing = {WARP: {"recipe": WARP}, **{system.name: {"run": str(system.path)} for system in runs}}
     for name, model in drawing.items():
@@ -121,11 +125,12 @@ def _drawn(tests: Sequence[Driven], runs: Sequence[System], folder: Path, device
 
 
 def _pair(test: Driven, path: Path, own: bool, problem: str) -> Pair:
-    return Pair(test.name, path, test.face.path if own else None, missing=f"it could not be drawn: {problem}" if problem else "")
+    missing = f"it could not be drawn: {problem}" if problem else ""
+    return Pair(test.name, path, test.face.path if own else None, missing=missing)
 
 
 def _keep_source(test: Driven, folder: Path) -> str:
-    """The source as it is with the words of the test, encoded as whatever systems draw is; why not, where it cannot be."""
+    """The source as it is with the words of the test, encoded as what systems draw is; why not, where it cannot be."""
     out = folder / f"{test.name}.mp4"
     if out.exists():
         return ""
@@ -161,9 +166,9 @@ def apart_section(results: Results) -> dict:
         verdict = ("too few clips to say" if None in told else "blind on this data" if not any(told) else
                    " and ".join(name for name, tells in zip(("sync", "warp from real"), told) if tells))
         rows.append([column.title, results.facts[column.metric].protocol, *map(_words, told), verdict])
-    return {"about": f"Whether a quantity puts '{UNCHANGED}' above '{SHIFTED}' and above '{WARP}': the 95 % interval of the "
-                     "paired difference over clips, of five at least, leaves out 0 on the right side. One that can tell "
-                     "neither is blind on this data, and its numbers for the other systems say nothing.",
+    return {"about": f"Whether a quantity puts '{UNCHANGED}' above '{SHIFTED}' and above '{WARP}': the 95 % interval "
+                     "of the paired difference over clips, of five at least, leaves out 0 on the right side. One that "
+                     "can tell neither is blind on this data, and its numbers for the other systems say nothing.",
             "head": ["quantity", "protocol", f"against {SHIFTED}", f"against {WARP}", "can tell"], "rows": rows}
 
 

@@ -17,7 +17,9 @@ POINTS = 700
 
 
 def to_svg(panel: Panel, below: str = "", in_seconds: bool = False) -> str:
-    """The panel as one `<svg>`, with a line `below` its title. `in_seconds`, it holds a line that the page moves as the videos play."""
+    """The panel as one `<svg>`, with a line `below` its title. `in_seconds`, it has an upright line that moves as the
+    videos play."""
+    short = below if len(below) <= LETTERS else below[:LETTERS - 1] + "…"
     (first, last), (low, high) = panel.width or _reach(panel, 0), panel.height or _reach(panel, 1)
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
 
@@ -30,7 +32,7 @@ def to_svg(panel: Panel, below: str = "", in_seconds: bool = False) -> str:
     parts = [f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(panel.title, True)}" '
              f'data-first="{first:.6g}" data-last="{last:.6g}" data-left="{LEFT}" data-right="{right}">',
              f'<text class="title" x="{LEFT}" y="14">{escape(panel.title)}</text>',
-             f'<text class="below" x="{LEFT}" y="29">{escape(below if len(below) <= LETTERS else below[:LETTERS - 1] + "…")}'
+             f'<text class="below" x="{LEFT}" y="29">{escape(short)}'
              f"<title>{escape(below)}</title></text>"]
     for value in ticks(low, high, 4):
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y(value)}" y2="{y(value)}"/>'

@@ -78,8 +78,9 @@ def held_out_films(data: str, folder: Path, count: int, recipes: Sequence[Recipe
                    raw: str | Path | None = None) -> list[RealFilm]:
     """At most `count` held-out clips of the prepared folder `data`, chosen by `seed`, as videos in `folder`.
 
-    Training on it with any of `recipes` sees none of them. With `raw`, the folder that was prepared, they are cut from its videos as they are; without, the stored crops become
-    videos. `data` may be "synthetic" or "synthetic:20", drawn heads, all of them new.
+    Training on it with any of `recipes` sees none of them. With `raw`, the folder that was prepared, they are cut from
+    its videos as they are; without, the stored crops become videos. `data` may be "synthetic" or "synthetic:20": drawn
+    heads, all of them new.
 
     Raises:
         BadData: the folder is not prepared, or a raw video is not there.
@@ -112,7 +113,8 @@ def _never_seen(clips: list[tuple[str, int]], recipes: Sequence[Recipe]) -> list
     shares = {(recipe.held_out, recipe.split == "time") for recipe in recipes if recipe.held_out}
     for share, by_time in shares or {(HELD_OUT, False)}:
         kept = {span.clip: span for span in split_clips(clips, share, "held-out", by_time)[0]}
-        never = {number: (max(first, kept[number].first), last) for number, (first, last) in never.items() if number in kept}
+        never = {number: (max(first, kept[number].first), last)
+                 for number, (first, last) in never.items() if number in kept}
     return [Span(number, first, last) for number, (first, last) in never.items() if last - first >= FRAME_RATE]
 
 
@@ -121,7 +123,7 @@ def _drawn(folder: Path, count: int, seed: int) -> Iterator[RealFilm]:
         name = f"drawn-{number:03d}"
         path = folder / f"{name}.mp4"
         if not path.exists():
-            write_synthetic_video(path, seed=seed + 10_000, identity=number, seconds=SECONDS)  # no world that is trained on
+            write_synthetic_video(path, seed=seed + 10_000, identity=number, seconds=SECONDS)  # not trained on
         yield RealFilm(name, name, path)
 
 
@@ -129,7 +131,8 @@ def _of_crops(file: Path, start: int, end: int, path: Path) -> None:
     clip = ClipFile(file)
     height, width = clip.size
     scale = max(1, -(-LEAST_SIDE // min(height, width)))
-    frames = (np.asarray(Image.fromarray(clip.frames([number])[0]).resize((scale * width, scale * height), Image.Resampling.BICUBIC))
+    size = scale * width, scale * height
+    frames = (np.asarray(Image.fromarray(clip.frames([number])[0]).resize(size, Image.Resampling.BICUBIC))
               for number in range(start, end))
     wave = clip.wave(start * SAMPLE_RATE // FRAME_RATE, (end - start) * SAMPLE_RATE // FRAME_RATE)
     write_film(path, frames, Fraction(FRAME_RATE), wave)
@@ -138,7 +141,8 @@ def _of_crops(file: Path, start: int, end: int, path: Path) -> None:
 
 def _of_video(source: Path, clip: KeptClip, start: int, end: int, path: Path) -> None:
     if not source.exists():
-        raise BadData(f"There is no {source}, from which {clip.name} was cut; --raw names the folder that was prepared.")
+        raise BadData(f"There is no {source}, from which {clip.name} was cut; --raw names the folder that was "
+                      "prepared.")
     begin, seconds = clip.start + start / FRAME_RATE, (end - start) / FRAME_RATE
     rate = media.probe_video(source).frame_rate
     first = round(begin * rate)

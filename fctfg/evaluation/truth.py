@@ -1,4 +1,4 @@
-"""Drawn heads whose every motion is known: films with errors of a known size, and how well metrics put them in order."""
+"""Drawn heads whose every motion is known: films with errors of known sizes, and how well metrics order them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ def write_flawed(path: Path, truth: Truth, flaw: Flaw) -> None:
         late = round(amount / FRAME_RATE * SAMPLE_RATE)
         wave = np.concatenate([np.zeros(late, np.float32), wave])[:len(wave)]
     elif flaw.kind.startswith("mouth"):
-        head.poses = [replace(pose, opening=(1 - amount) * pose.opening, spread=(1 - amount) * pose.spread) for pose in head.poses]
+        head.poses = [replace(pose, opening=(1 - amount) * pose.opening, spread=(1 - amount) * pose.spread)
+                      for pose in head.poses]
     elif flaw.kind.startswith("pose"):
         sway = np.radians(amount) * np.sqrt(2) * np.sin(
             2 * np.pi * 0.8 * np.arange(head.num_frames) / FRAME_RATE + rng.uniform(0, 2 * np.pi))
@@ -104,7 +105,7 @@ def agreement(truth: Truth, folder: Path, chosen: Metrics, how: How, say: Say) -
     say(f"drawing {len(films)} films of drawn heads with known errors")
     paths = {}
     for flaw in films:
-        same = Flaw(flaw.head, next(iter(MOST)), 0.0) if not flaw.level else flaw  # without error all kinds are one film
+        same = Flaw(flaw.head, next(iter(MOST)), 0.0) if not flaw.level else flaw  # without error all are one
         path = folder / FILMS / f"{_signature(truth)} {same.name}.mp4"
         if not path.exists():
             write_flawed(path, truth, same)
@@ -125,9 +126,10 @@ def agreement(truth: Truth, folder: Path, chosen: Metrics, how: How, say: Say) -
             sign = -SIGNS.get(column.quantity.better, -1)
             cells.append(f"{sign * np.mean(found):+.2f}" if found else "–")
         rows.append([column.title, results.facts[column.metric].protocol, *cells])
-    return {"about": f"Spearman's rank correlation of each quantity with the exact size of an error, over {len(LEVELS)} sizes of "
-                     f"each kind and {truth.heads} drawn heads of {truth.seconds:g} s. +1: the quantity says worse as the error "
-                     "grows (of one without a direction: it is larger); 0: it does not see it; –: it is the same for all of them, or cannot be measured.",
+    return {"about": "Spearman's rank correlation of each quantity with the exact size of an error, over "
+                     f"{len(LEVELS)} sizes of each kind and {truth.heads} drawn heads of {truth.seconds:g} s. +1: the "
+                     "quantity says worse as the error grows (of one without a direction: it is larger); 0: it does not see it; –: "
+                     "the same for all of them, or not measured.",
             "head": ["quantity", "protocol", *MOST], "rows": rows}
 
 

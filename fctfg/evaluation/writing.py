@@ -16,7 +16,8 @@ from .statistics import LEAST
 from .wording import ARROWS, counted, number, remarks, told
 
 
-def write_report(results: Results, folder: str | Path, embed: bool = False, heading: str = "Measured talking faces") -> None:
+def write_report(results: Results, folder: str | Path, embed: bool = False,
+                 heading: str = "Measured talking faces") -> None:
     """Write results.json, results.csv, table.tex and index.html into `folder`, whole or not at all each.
 
     With `embed` small videos are kept inside the page; otherwise it links to where they lie.
@@ -32,8 +33,8 @@ def to_csv(results: Results) -> str:
     """A line for each number that was found, and one for each film that a metric could not measure, with why."""
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(["system", "clip", "metric", "protocol", "quantity", "value", "unit", "better", "state", "why", "notes",
-                    "generated", "reference"])
+    lines.writerow(["system", "clip", "metric", "protocol", "quantity", "value", "unit", "better", "state", "why",
+                    "notes", "generated", "reference"])
     for row in results.rows:
         quantities = {quantity.name: quantity for quantity in results.facts[row.metric].quantities}
         for name in [name for name in quantities if name in row.values] or [""]:
@@ -45,7 +46,7 @@ def to_csv(results: Results) -> str:
 
 
 def to_latex(results: Results) -> str:
-    """Rows of a table, a system each; the best in bold. What heads each column, and by which protocol, is in comments."""
+    """Rows of a table, a system each; the best in bold. Comments say what heads each column, by which protocol."""
     columns, systems = results.columns, results.systems
     lines = ["% " + _tex_comment(f"{number}: {column.title} ({ARROWS[column.quantity.better] or 'no direction'}), "
                                  f"{results.facts[column.metric].protocol}")
@@ -89,7 +90,7 @@ def summary(results: Results) -> Iterator[str]:
         yield ""
         yield from _aligned([("difference, paired", "", "of", "less", "mean [95 %]", "clips", "")] + [
             (column.title, ARROWS[column.quantity.better], apart.second, apart.first,
-             f"{apart.mean:+.4g} [{apart.low:+.4g}, {apart.high:+.4g}]" if apart.n > 1 else f"{apart.mean:+.4g}", str(apart.n),
+             f"{apart.mean:+.4g}" + (f" [{apart.low:+.4g}, {apart.high:+.4g}]" if apart.n > 1 else ""), str(apart.n),
              "" if apart.is_sure else "too few clips to say" if apart.n < LEAST else
              "the same" if apart.low == apart.high == 0 else "could be chance")
             for column, apart in found])
