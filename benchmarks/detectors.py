@@ -1,12 +1,12 @@
-"""Every installed detector on the same real clips: how fast it is, how often it sees the face, how its landmarks tremble.
+"""Every installed detector on the same clips: how fast it is, how often it sees the face, how its landmarks tremble.
 
     FCTFG_WEIGHTS=... python benchmarks/detectors.py VIDEO ... [--frames 50] [--detector mediapipe]
 
-The clips should show one face throughout. `recall` is the share of frames in which a face is seen where most detectors see
-one; `others` how many more faces are seen a frame. `jitter` is the noise of the still landmarks (brows, nose, eyes) in
-thousandths of the distance between the eyes: the second difference over time, of which smooth motion has none, divided by
-the square root of 6. Each frame is looked at by itself; nothing is smoothed. Seconds are those of all threads together, as
-on one core, and are taken after the first frame.
+The clips should show one face throughout. `recall` is the share of frames in which a face is seen where most detectors
+see one; `others` how many more faces are seen a frame. `jitter` is the noise of the still landmarks (brows, nose, eyes)
+in thousandths of the distance between the eyes: the second difference over time, of which smooth motion has none,
+divided by the square root of 6. Each frame is looked at by itself; nothing is smoothed. Seconds are those of all
+threads together, as on one core, and are taken after the first frame.
 """
 
 from __future__ import annotations
@@ -94,11 +94,13 @@ def timed(call: Callable, seconds: list[float]):
 
 def show(tallies: dict[str, Tally]) -> None:
     print("| detector | find, frames/s | landmarks, faces/s | recall | others | jitter |\n|---|---|---|---|---|---|")
-    agreed = [agree([tally.seen[index] for tally in tallies.values()]) for index in range(len(next(iter(tallies.values())).seen))]
+    agreed = [agree(list(views)) for views in zip(*(tally.seen for tally in tallies.values()))]
     for name, tally in tallies.items():
-        there = [any(overlap(face.box, box) > 0.5 for face in faces) for faces, box in zip(tally.seen, agreed) if box is not None]
+        there = [any(overlap(face.box, box) > 0.5 for face in faces) for faces, box in zip(tally.seen, agreed)
+                 if box is not None]
         others = np.mean([max(0, len(faces) - 1) for faces in tally.seen])
-        print(f"| `{name}` | {rate(tally.finding)} | {rate(tally.placing)} | {np.mean(there) if there else 0:.0%} | {others:.2f} | "
+        share = np.mean(there) if there else 0
+        print(f"| `{name}` | {rate(tally.finding)} | {rate(tally.placing)} | {share:.0%} | {others:.2f} | "
               f"{jitter(tally.landmarks):.1f} |")
     print()
 
@@ -120,7 +122,8 @@ def rate(seconds: list[float]) -> str:
 def jitter(landmarks: list[np.ndarray | None]) -> float:
     """The noise of the still landmarks, in thousandths of the distance between the eyes."""
     runs = [landmarks[index - 1:index + 2] for index in range(1, len(landmarks) - 1)]
-    bends = [(a - 2 * b + c)[STILL] / Measures.of(b[None]).unit[0] for a, b, c in runs if not (a is None or b is None or c is None)]
+    bends = [(a - 2 * b + c)[STILL] / Measures.of(b[None]).unit[0] for a, b, c in runs
+             if not (a is None or b is None or c is None)]
     return 1000 * float(np.median(np.linalg.norm(np.stack(bends), axis=-1)) / np.sqrt(6)) if bends else float("nan")
 
 

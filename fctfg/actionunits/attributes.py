@@ -28,8 +28,8 @@ class Attributes:
 def read_attributes(path: str | Path, images: str | Path | None = None) -> Attributes:
     """The rows of `path`, in one of three formats, told by what is in them.
 
-        22.jpg 0.00 1.25 ... 0.13        17 strengths from 0 to 5, in OpenFace's order; the first two lines may be a count and
-                                         names, as in CelebA's lists (vipermu/ganimation)
+        22.jpg 0.00 1.25 ... 0.13        17 strengths from 0 to 5, in OpenFace's order; the first two lines may be a
+                                         count and names, as in CelebA's lists (vipermu/ganimation)
         spec.npy label.npy frame.jpg     a label file holds 17 strengths from 0 to 1 (IETaFS, for training)
         spec.npy 000.jpg                 a spectrogram, and the name of the frame to write (IETaFS, for animation)
 
@@ -46,12 +46,14 @@ def read_attributes(path: str | Path, images: str | Path | None = None) -> Attri
     first = _after_header(lines)
     rows = lines[first:]
     if not rows:
-        raise BadMedia(f"{path} has no rows; each should name a picture and 17 strengths, or a spectrogram and a picture.")
+        raise BadMedia(f"{path} has no rows; each should name a picture and 17 strengths, or a spectrogram and a "
+                       "picture.")
     widths = [len(row) for row in rows]
     if widths[0] not in (2, 3, len(NAMES) + 1) or len(set(widths)) > 1:
         wrong = next((index for index, width in enumerate(widths) if width != widths[0]), 0)
-        raise BadMedia(f"{path}, line {first + wrong + 1} has {widths[wrong]} fields; rows are a picture and 17 strengths, "
-                       "or a spectrogram, a label and a picture, or a spectrogram and the name of a frame to write.")
+        raise BadMedia(f"{path}, line {first + wrong + 1} has {widths[wrong]} fields; rows are a picture and 17 "
+                       "strengths, or a spectrogram, a label and a picture, or a spectrogram and the name of a frame to "
+                       "write.")
     names = [row[0] if len(row) > 3 else row[-1] for row in rows]
     if images is not None:
         _check(path, "pictures", [Path(images) / name for name in names])
@@ -81,7 +83,8 @@ def _strengths(path: Path, rows: list[list[str]], first: int) -> np.ndarray:
             raise BadMedia(f"{path}, line {first + index + 1}: '{wrong}' is no number.") from None
     if (wild := np.argwhere(~((values >= -MOST) & (values <= 2 * MOST)))).size:
         row, column = wild[0]
-        raise BadMedia(f"{path}, line {first + row + 1}: {NAMES[column]} is {values[row, column]:g}; strengths go from 0 to 5.")
+        raise BadMedia(f"{path}, line {first + row + 1}: {NAMES[column]} is {values[row, column]:g}; strengths go "
+                       "from 0 to 5.")
     return np.clip(values / MOST, 0, 1)
 
 

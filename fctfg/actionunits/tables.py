@@ -58,12 +58,12 @@ CONFIDENCE = ("confidence", "facescore")
 
 def read_action_units(path: str | Path, num_frames: int | None = None, frame_rate: Fraction | float = FRAME_RATE,
                       source_rate: Fraction | float | None = None) -> np.ndarray:
-    """`action_units.NAMES` (T, 17) float32 in [0, 1] of `num_frames` frames at `frame_rate`, NaN where one is not known.
+    """`action_units.NAMES` (T, 17) float32 in [0, 1] of `num_frames` frames at `frame_rate`, NaN where not known.
 
     Frame k gets the row of what is on screen k / frame_rate seconds after the first frame, as `read_video` shows it.
     Rows without time stamps are `source_rate` apart, by default `frame_rate`. Not known are whatever the table has no
-    column for, rows of failed frames (`success` 0, or a confidence under 0.8) and frames without a row. Of several faces
-    in a frame, the one seen with most confidence counts. A table of a single picture goes for all frames. Without
+    column for, rows of failed frames (`success` 0, or a confidence under 0.8) and frames without a row. Of several
+    faces in a frame, the one seen with most confidence counts. A table of a single picture goes for all frames. Without
     `num_frames` there are as many as the table lasts.
 
     Raises:
@@ -91,7 +91,8 @@ def read_action_units(path: str | Path, num_frames: int | None = None, frame_rat
         num_frames = max(1, round(lasts * float(frame_rate)))
     if (num_frames - LATE) / float(frame_rate) > lasts + SLACK:
         raise BadMedia(f"{path} has {len(moments)} frames and ends after {lasts:.2f} s; {num_frames} frames of "
-                       f"{num_frames / float(frame_rate):.2f} s are to be drawn from it. Write it anew from the same video.")
+                       f"{num_frames / float(frame_rate):.2f} s are to be drawn from it. Write it anew from the "
+                       "same video.")
     wanted = np.arange(num_frames) / float(frame_rate)
     shown = np.searchsorted(moments, wanted + SLACK, side="right") - 1
     known = (shown >= 0) & (wanted - moments[shown] < 1.5 * interval)
@@ -99,7 +100,7 @@ def read_action_units(path: str | Path, num_frames: int | None = None, frame_rat
 
 
 def find_table(folder: str | Path, video: str | Path) -> Path:
-    """The table of `video` in `folder`: the CSV file of the same stem, there or in a folder of the same name as its own.
+    """The table of `video` in `folder`: the CSV file of its stem, there or in a folder of the same name as its own.
 
     Raises:
         BadMedia: there is none.

@@ -156,7 +156,7 @@ class ClipFile:
         return every if indices is None else every[list(indices)]
 
     def action_units(self, indices: Sequence[int] | None = None) -> np.ndarray | None:
-        """`action_units.NAMES` (n, 17) float32 in [0, 1] at `indices`, by default of all frames; NaN where one is not known.
+        """`action_units.NAMES` (n, 17) float32 in [0, 1] at `indices`, by default of all frames; NaN where not known.
         None: the clip was prepared without them."""
         opened = self._open()
         if ACTION_UNITS not in opened.others:

@@ -7,7 +7,7 @@ import numpy as np
 from .profiles import Measures
 
 EDGES = np.array([-1.24, -0.74, 1.24, 1.74])
-"""Of the square about brows, jaw and chin that dlib's HOG detector draws: from between the eyes, in distances of these."""
+"""Of the square about brows, jaw and chin that dlib's HOG detector draws: from between the eyes, in their distances."""
 SPREAD = 0.66
 """How far eyes, nose and corners of the mouth spread, in distances between the eyes: the median of real faces."""
 
@@ -19,7 +19,7 @@ def square(landmarks: np.ndarray) -> np.ndarray:
 
 
 def square_of_five(points: np.ndarray) -> np.ndarray:
-    """The same, from five points (5, 2): the eyes, the tip of the nose, and the corners of the mouth, the right ones first."""
+    """The same, from five points (5, 2): eyes, tip of the nose, corners of the mouth, the right ones first."""
     away = points - points.mean(0)
     unit = max(np.sqrt(np.square(away).sum(-1).mean()), 1e-6) / SPREAD
     return np.tile(points[:2].mean(0), 2) + EDGES * unit

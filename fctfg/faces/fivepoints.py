@@ -21,9 +21,9 @@ LENIENT = 0.3  # the score that is enough where a face was a moment ago
 class FivePointDetector(Detector):
     """Faces by their eyes, nose and corners of the mouth; the rest of what a detector says by another one.
 
-    The box is computed from the five points as dlib would draw it, since landmarks depend on boxes and these are drawn by
-    every network in a way of its own. The 68 landmarks and identities are those that the detector `landmarker`
-    sees in that box. There are no action units.
+    The box is computed from the five points as dlib would draw it, since landmarks depend on boxes and these are drawn
+    by every network in a way of its own. The 68 landmarks and identities are those that the detector `landmarker` sees
+    in that box. There are no action units.
 
     A frame is looked at with `pixels` pixels; where there is no face, once more `zoom` times as large, unless `zoom` is
     1. A lower `min_score` finds more faces, false ones too.

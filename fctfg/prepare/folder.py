@@ -55,16 +55,16 @@ def prepare(raw_dir: str | Path, out: str | Path, *, crop: str = "wav2lip", size
     nobody is kept; else the largest is. Dropped is further what lasts under `min_seconds`, has no sound, or shows a
     face of under `min_face` pixels; what lasts over `max_seconds` is split. `vocals` separates the voice from the sound
     behind it. `action_units` puts these beside every frame: it names a detector that sees them, or tables of another
-    program, one CSV file or a folder with one for each video, found by its name. A folder prepared without them gets them
-    by the same command, and keeps all else.
+    program, one CSV file or a folder with one for each video, found by its name. A folder prepared without them gets
+    them by the same command, and keeps all else.
 
     A speaker is a folder below `raw_dir`, or a single file there. One `raw_dir` to one `out`: the same command again
     goes on where it was stopped, does only what is new or changed, and forgets nothing. Machine k of n gives `shard`
     (k, n). Videos are worked on in `workers` processes (by default one a core), 0 for in this one.
 
     Raises:
-        BadData: a folder that cannot be read or written, other settings than `out` has, not one clip, or action units from
-            nowhere.
+        BadData: a folder that cannot be read or written, other settings than `out` has, not one clip, or action units
+            from nowhere.
     """
     from .. import faces, registry
 

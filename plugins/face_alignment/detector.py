@@ -27,10 +27,10 @@ LENIENT = 0.2  # the score that is enough where a face was a moment ago
 class FaceAlignmentDetector(Detector):
     """Faces by S3FD, turned and partly covered ones too, and 68 landmarks of theirs by FAN, of profiles as well.
 
-    Zhang et al., "S3FD: Single Shot Scale-invariant Face Detector", 2017, arXiv:1708.05237; Bulat and Tzimiropoulos, "How
-    far are we from solving the 2D & 3D Face Alignment problem?", 2017, arXiv:1703.07332. Reads `detector_model` and
-    `landmark_model`, paths, or else s3fd-619a316812.pth and 2DFAN4-11f355bf06.pth.tar from where weights are kept or
-    from where PyTorch keeps what the package itself fetched. Nothing is fetched here.
+    Zhang et al., "S3FD: Single Shot Scale-invariant Face Detector", 2017, arXiv:1708.05237; Bulat and Tzimiropoulos,
+    "How far are we from solving the 2D & 3D Face Alignment problem?", 2017, arXiv:1703.07332. Reads `detector_model`
+    and `landmark_model`, paths, or else s3fd-619a316812.pth and 2DFAN4-11f355bf06.pth.tar from where weights are kept
+    or from where PyTorch keeps what the package itself fetched. Nothing is fetched here.
 
     A frame is looked at with `pixels` pixels; a lower `min_score` finds more. With `flip`, landmarks are the mean of
     those of the face and of its mirror image. `device` is "cuda" where there is one, else "cpu".
@@ -72,7 +72,8 @@ class FaceAlignmentDetector(Detector):
         picture, exact = _resized(frame, scale)
         with torch.no_grad():
             rows = self._networks.face_detector.detect_from_image(picture)
-        return [Face(np.asarray(row[:4], float) / np.tile(exact, 2), float(row[4])) for row in rows if row[4] >= min_score]
+        return [Face(np.asarray(row[:4], float) / np.tile(exact, 2), float(row[4])) for row in rows
+                if row[4] >= min_score]
 
     @cached_property
     def _networks(self) -> face_alignment.FaceAlignment:
@@ -91,8 +92,8 @@ class FaceAlignmentDetector(Detector):
             return Local(face_alignment.LandmarksType.TWO_D, device=self.device, flip_input=self.flip, compile=False,
                          face_detector_kwargs={"path_to_detector": str(s3fd), "filter_threshold": LENIENT})
         except Exception as error:  # whatever torch.load and load_state_dict raise for a file that is another
-            raise BadWeights(f"{fan} and {s3fd} are not FAN and S3FD as face-alignment {face_alignment.__version__} has "
-                             f"them: {str(error).splitlines()[0]}") from None
+            raise BadWeights(f"{fan} and {s3fd} are not FAN and S3FD as face-alignment {face_alignment.__version__} "
+                             f"has them: {str(error).splitlines()[0]}") from None
 
 
 def _locate(given: str | None, name: str) -> Path:

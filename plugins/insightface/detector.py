@@ -24,7 +24,7 @@ HOME = Path("~/.insightface/models")
 SIDES = (160, 320, 640, 1280)
 """Of the squares that a network sees: it is set up anew for every size, so there are few."""
 OWN_SIDE, OWN_MIDDLE = 1.29, np.array([0.0, -0.08])
-"""How large SCRFD's own box is, which the landmarks' network expects, and how it lies; in sides of the box given here."""
+"""How large SCRFD's own box is, which the landmarks' network expects, and how it lies; in sides of the box here."""
 SAME = 0.28
 """The cosine of two identities from which on they are taken for one person; 0.56 apart, as `Detector.embed` has it."""
 
@@ -32,19 +32,19 @@ SAME = 0.28
 class InsightFaceDetector(FivePointDetector):
     """Faces by SCRFD; identities by ArcFace and 68 landmarks by the 3D model, where the pack has them.
 
-    Guo et al., "Sample and Computation Redistribution for Efficient Face Detection", 2021, arXiv:2105.04714; Deng et al.,
-    "ArcFace", 2018, arXiv:1801.07698. `pack` is a folder of InsightFace's ONNX files, such as buffalo_l; by default one
-    from where weights are kept, or from where the package keeps its own. Without a pack, SCRFD alone is read from
-    `model`, or else scrfd_500m_bnkps.onnx from where weights are kept (InsightFace; **not for commercial use**). What
-    the pack lacks is said by the detector `landmarker`. Other options as `FivePointDetector` has them.
+    Guo et al., "Sample and Computation Redistribution for Efficient Face Detection", 2021, arXiv:2105.04714; Deng et
+    al., "ArcFace", 2018, arXiv:1801.07698. `pack` is a folder of InsightFace's ONNX files, such as buffalo_l; by
+    default one from where weights are kept, or from where the package keeps its own. Without a pack, SCRFD alone is
+    read from `model`, or else scrfd_500m_bnkps.onnx from where weights are kept (InsightFace; **not for commercial
+    use**). What the pack lacks is said by the detector `landmarker`. Other options as `FivePointDetector` has them.
     """
 
     paper = ("Guo et al., Sample and Computation Redistribution for Efficient Face Detection, 2021, arXiv:2105.04714; "
              "Deng et al., ArcFace, 2018, arXiv:1801.07698")
     licence = "MIT (insightface); its models are for non-commercial research only"
 
-    def __init__(self, *, model: str | None = None, pack: str | None = None, pixels: int = 120_000, min_score: float = 0.5,
-                 zoom: float = 2.5, landmarker: str = "dlib-hog"):
+    def __init__(self, *, model: str | None = None, pack: str | None = None, pixels: int = 120_000,
+                 min_score: float = 0.5, zoom: float = 2.5, landmarker: str = "dlib-hog"):
         super().__init__(model=model, pixels=pixels, min_score=min_score, zoom=zoom, landmarker=landmarker)
         self.pack = pack
 
@@ -60,7 +60,8 @@ class InsightFaceDetector(FivePointDetector):
         if self._landmarks is None:
             return super().landmarks(frame, box)
         middle, side = (box[:2] + box[2:]) / 2, float(box[2] - box[0])
-        own = np.concatenate([middle + OWN_MIDDLE * side - OWN_SIDE / 2 * side, middle + OWN_MIDDLE * side + OWN_SIDE / 2 * side])
+        middle, half = middle + OWN_MIDDLE * side, OWN_SIDE / 2 * side
+        own = np.concatenate([middle - half, middle + half])
         points = self._landmarks.get(np.ascontiguousarray(frame[..., ::-1]), Seen(bbox=own))
         return points[:, :2].astype(float)
 
@@ -104,7 +105,8 @@ class InsightFaceDetector(FivePointDetector):
 
     @cached_property
     def _identity(self):
-        found = sorted(self._folder.glob("*w600k*.onnx")) + sorted(self._folder.glob("glint*.onnx")) if self._folder else []
+        names = "*w600k*.onnx", "glint*.onnx"
+        found = [path for name in names for path in sorted(self._folder.glob(name))] if self._folder else []
         return _read(found[0], "recognition") if found else None
 
 

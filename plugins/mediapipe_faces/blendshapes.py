@@ -28,8 +28,8 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "AU26": ("jawOpen",),
     "AU45": ("eyeBlinkLeft", "eyeBlinkRight"),
 }
-"""The channels whose mean is the action unit. AU25 is computed: see `lips_parted`. AU06 and AU09 would be cheekSquint and
-noseSneer, but the public model leaves these at zero, whatever the face does: they are not known."""
+"""The channels whose mean is the action unit. AU25 is computed: see `lips_parted`. AU06 and AU09 would be cheekSquint
+and noseSneer, but the public model leaves these at zero, whatever the face does: they are not known."""
 
 
 def to_action_units(shapes: Mapping[str, float]) -> np.ndarray:
@@ -42,8 +42,8 @@ def to_action_units(shapes: Mapping[str, float]) -> np.ndarray:
 
 
 def lips_parted(shapes: Mapping[str, float]) -> float:
-    """How far the lips are apart: twice the jaw's opening less what keeps the lips closed over it, or twice the lowering of
-    the lower lip, whichever is more; `mouthClose` is a corrective, which says that lips are closed while the jaw is open."""
+    """How far the lips are apart: twice the jaw's opening less what keeps the lips closed over it, or twice how far the
+    lower lip is down, whichever is more. `mouthClose` is a corrective: lips are closed while the jaw is open."""
     opening, closing, left, right = (shapes.get(channel, np.nan) for channel in (
         "jawOpen", "mouthClose", "mouthLowerDownLeft", "mouthLowerDownRight"))
     return 2 * max(opening - closing, (left + right) / 2)

@@ -44,8 +44,8 @@ class MediaPipeDetector(Detector):
     looked at closely and stands only if the mesh sees it too. A lower `min_score` finds more, false ones too.
     """
 
-    paper = ("Bazarevsky et al., BlazeFace, 2019, arXiv:1907.05047; Kartynnik et al., Real-time Facial Surface Geometry "
-             "from Monocular Video on Mobile GPUs, 2019, arXiv:1907.06724")
+    paper = ("Bazarevsky et al., BlazeFace, 2019, arXiv:1907.05047; Kartynnik et al., Real-time Facial Surface "
+             "Geometry from Monocular Video on Mobile GPUs, 2019, arXiv:1907.06724")
     licence = "Apache-2.0 (MediaPipe and its models)"
 
     def __init__(self, *, model: str | None = None, min_score: float = 0.5, zoom: float = 4.0):
@@ -218,4 +218,5 @@ def _at_most(picture: np.ndarray, side: int) -> np.ndarray:
     if scale >= 1:
         return picture
     size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
-    return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))

@@ -33,7 +33,7 @@ class YuNetDetector(FivePointDetector):
     def find(self, picture: np.ndarray, min_score: float) -> list[tuple[np.ndarray, float]]:
         self._network.setInputSize(picture.shape[1::-1])
         _, rows = self._network.detect(np.ascontiguousarray(picture[..., ::-1]))
-        # Left, top, width, height, five points, score. Mirrored pictures show that it counts from the middle of a pixel.
+        # Left, top, width, height, five points, score; counted from the middles of pixels, as mirrored pictures show.
         return [(row[4:14].reshape(5, 2).astype(float) + 0.5, float(row[14])) for row in (() if rows is None else rows)
                 if row[14] >= min_score]
 
