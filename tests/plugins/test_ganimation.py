@@ -334,7 +334,7 @@ class TestTraining:
         assert (tmp_path / "run" / "samples" / "step-00000005.png").is_file()
         rows = held_out_table(tmp_path / "run", "synthetic", windows=2)
         assert [row.name for row in rows] == ["AU01", "AU02", "AU20", "AU25", "AU26", "AU45"]
-        assert all(row.frames == 4 and row.mse > 0 and row.mse_of_mean > 0 for row in rows)
+        assert all(row.frames == 4 and row.mse > 0 and row.mse_of_mean >= 0 for row in rows)  # nobody may blink
         model, _ = load_model(tmp_path / "run")
         with torch.no_grad():
             assert torch.isfinite(model(random_clip(32)).frames).all()
