@@ -93,7 +93,9 @@ class Facts:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Facts:
-        return cls(**{**content, "quantities": tuple(Quantity(**quantity) for quantity in content["quantities"])})
+        quantities = tuple(Quantity(**{**quantity, "low": float(quantity["low"]), "high": float(quantity["high"])})
+                           for quantity in content["quantities"])  # infinite ones are text in JSON
+        return cls(**{**content, "quantities": quantities})
 
 
 @dataclass

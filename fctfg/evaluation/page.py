@@ -168,13 +168,13 @@ def _address(path: Path, folder: Path, embed: bool) -> str:
 
 
 def _values(results: Results, clip: str) -> Iterator[str]:
-    yield '<div class="wide"><table class="values"><thead><tr><th>system</th>'
-    yield "".join(f'<th title="{escape(results.facts[column.metric].protocol, True)}">{escape(column.title)}</th>'
-                  for column in results.columns) + "</tr></thead><tbody>"
-    for place, system in enumerate(results.systems):
-        yield (f'<tr><th scope="row"><span class="key" style="background:rgb{_colour(place)}"></span>'
-               f"{escape(system)}</th>")
-        for column in results.columns:
+    heads = "".join(f'<th><span class="key" style="background:rgb{_colour(place)}"></span>{escape(system)}</th>'
+                    for place, system in enumerate(results.systems))
+    yield f'<div class="wide"><table class="values"><thead><tr><th>quantity</th>{heads}</tr></thead><tbody>'
+    for column in results.columns:
+        protocol = results.facts[column.metric].protocol
+        yield f'<tr><th scope="row" title="{escape(protocol, True)}">{_head(column)}</th>'
+        for system in results.systems:
             row, value = results.row(system, column.metric, clip), results.value(system, column, clip)
             why = "no film of this clip" if row is None else "; ".join(filter(None, [row.why, *row.notes]))
             state = row.state if row else ""
@@ -231,8 +231,8 @@ def _metrics(results: Results) -> Iterator[str]:
     yield "<h2>What was measured, and how</h2><dl>"
     for label, facts in results.facts.items():
         yield (f"<dt>{escape(label)}</dt><dd>{escape(facts.protocol)}. Paper: {escape(facts.paper or 'none')}. "
-               f"Licence: {escape(facts.licence)}. {escape(facts.version)}.<br>Blind to: {escape(facts.blindness)}"
-               + "".join(f"<br><b>{escape(q.name)}</b>: {escape(q.about or q.name)}; {escape(q.better)}"
+               f"Licence: {escape(facts.licence)}. {escape(facts.version)}.<br>Blindness: {escape(facts.blindness)}"
+               + "".join(f"<br><b>{escape(q.name)}</b>: {escape((q.about or q.name).rstrip('.'))}; {escape(q.better)}"
                          f"{' is better' if q.better in ('higher', 'lower') else ''}, "
                          f"{q.low:g} to {q.high:g} {escape(q.unit)}"
                          for q in facts.quantities) + "</dd>")

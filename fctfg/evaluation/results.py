@@ -29,7 +29,8 @@ class Column(NamedTuple):
 
     @property
     def title(self) -> str:
-        return f"{self.metric} / {self.quantity.name}" if self.quantity.name != self.metric else self.metric
+        own = self.quantity.name.startswith(self.metric)  # psnr, sharpness-ratio
+        return self.quantity.name if own else f"{self.metric} / {self.quantity.name}"
 
 
 @dataclass(frozen=True)

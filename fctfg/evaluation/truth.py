@@ -128,8 +128,8 @@ def agreement(truth: Truth, folder: Path, chosen: Metrics, how: How, say: Say) -
         rows.append([column.title, results.facts[column.metric].protocol, *cells])
     return {"about": "Spearman's rank correlation of each quantity with the exact size of an error, over "
                      f"{len(LEVELS)} sizes of each kind and {truth.heads} drawn heads of {truth.seconds:g} s. +1: the "
-                     "quantity says worse as the error grows (of one without a direction: it is larger); 0: it does not see it; –: "
-                     "the same for all of them, or not measured.",
+                     "quantity says worse as the error grows (of one without a direction: it is larger); 0: it does not see it; "
+                     "–: the same for all of them, or not measured.",
             "head": ["quantity", "protocol", *MOST], "rows": rows}
 
 

@@ -59,7 +59,7 @@ class Brightness(_Told):
 class Difference(_Told):
     """How far it is from its reference."""
 
-    quantities = (Quantity("difference", "lower", 0, 255),)
+    quantities = (Quantity("difference", "lower", 0, np.inf),)
     needs = frozenset({"reference"})
     protocol = "mean absolute, whole frame"
 
