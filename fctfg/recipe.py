@@ -19,6 +19,19 @@ PARTS = ("visual_encoder", "audio_encoder", "fusion", "decoder")
 """The components that a stage may train, in the order of their flow."""
 
 
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    """Takes 1e-3 for a number, as YAML 1.2 and everybody does; to YAML 1.1 it is a word."""
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+                              list("-+.0123456789"))
+
+
+def read_yaml(text: str) -> Any:
+    """The plain values in a YAML text."""
+    return yaml.load(text, _Loader)
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
@@ -100,8 +113,8 @@ class Stage(_Strict):
     betas: tuple[float, float] = (0.9, 0.999)
     critic_steps: int = Field(1, gt=0)
     """Steps of the critics to one of the parts, each on clips of its own. `steps` counts those of the critics."""
-    decay_from: int | None = Field(None, ge=0)
-    """The step of this stage from which the learning rate of the parts and critics falls linearly to 0 at its last one."""
+    decay_from: float | None = Field(None, ge=0, lt=1)
+    """The share of its steps after which the learning rates of the parts and critics fall linearly to 0."""
     ema: float = Field(0.0, ge=0, lt=1)
     """Decay of the moving average of the weights that is evaluated and exported; 0 for none."""
     clip_norm: float | None = Field(None, gt=0)
@@ -201,9 +214,6 @@ class Recipe(_Strict):
             if stage.critic_steps > 1 and not (stage.train and stage.critics):
                 raise ValueError(f"stage '{stage.name}' has critic_steps {stage.critic_steps}, which takes parts and critics "
                                  "that train; leave it out")
-            if stage.decay_from is not None and stage.decay_from >= stage.steps:
-                raise ValueError(f"stage '{stage.name}' would begin to decay at step {stage.decay_from}, but ends at "
-                                 f"{stage.steps}; set decay_from lower")
             if stage.train and not any(weight.weight for weight in stage.losses.values()):
                 raise ValueError(f"stage '{stage.name}' trains {list(stage.train)} with no loss of weight above 0")
         names = [stage.name for stage in self.stages]
@@ -229,7 +239,7 @@ class Recipe(_Strict):
     def load(cls, path: str | Path) -> Recipe:
         """Read a YAML file."""
         try:
-            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            content = read_yaml(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise BadRecipe(f"{path} cannot be read: {error.strerror}.") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -302,7 +312,7 @@ class Recipe(_Strict):
         for step in path:
             place = place[_index(place, step, key)]
         open_ended = bool(path) and path[-1] in ("options", "losses", "provenance")
-        place[_index(place, last, key, may_add=open_ended)] = yaml.safe_load(text)
+        place[_index(place, last, key, may_add=open_ended)] = read_yaml(text)
         return Recipe.from_dict(content, f"--set {key}={text}")
 
 

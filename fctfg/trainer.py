@@ -522,9 +522,8 @@ def critic_loss_without_learning(critic: Critic, output: Output, clip: Clip) -> 
 
 def decay(stage: Stage, step: int) -> float:
     """The share of its learning rate with which `stage` takes its step number `step`, from 1 on."""
-    if stage.decay_from is None or step <= stage.decay_from:
-        return 1.0
-    return (stage.steps - step + 1) / (stage.steps - stage.decay_from)
+    falling = stage.steps if stage.decay_from is None else round((1 - stage.decay_from) * stage.steps)
+    return min(1.0, (stage.steps - step + 1) / max(1, falling))
 
 
 @torch.no_grad()

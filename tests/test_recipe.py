@@ -87,3 +87,9 @@ def test_the_recipe_with_the_most_of_the_parts_is_taken():
     assert Recipe.suiting({"visual_encoder": "warp", "decoder": "tiny", "fusion": "warp"}, "wav2lip").name == "warp"
     assert Recipe.suiting({"visual_encoder": "nobody's"}, "wav2lip").name == "wav2lip"
     assert Recipe.suiting({}, "tiny").name == "tiny"
+
+
+@pytest.mark.parametrize("text, value", [("1e-3", 1e-3), ("-2E5", -2e5), (".5e1", 5.0), ("1.0e-3", 1e-3), ("7", 7), ("1e", "1e")])
+def test_numbers_are_numbers_however_they_are_written(text, value):
+    changed = Recipe.find("tiny").with_setting("losses.gan.options.lr", text).losses["gan"].options["lr"]
+    assert changed == value and type(changed) is type(value)

@@ -115,12 +115,12 @@ def test_critics_may_take_several_steps_to_one_of_the_parts(tmp_path):
 
 
 def test_learning_rates_fall_in_a_line_to_nought_and_critics_get_theirs_back(tmp_path):
-    stage = recipe(stages__adversary__steps=10, stages__adversary__decay_from=6).stages[1]
+    stage = recipe(stages__adversary__steps=10, stages__adversary__decay_from=0.6).stages[1]
     assert [decay(stage, step) for step in (1, 6, 7, 8, 9, 10)] == [1, 1, 1, 0.75, 0.5, 0.25]
     run = trained(recipe(stages__colour__steps=1, stages__adversary__steps=4, stages__adversary__decay_from=0), tmp_path / "run")
     saved = checkpoint(run)["losses"]["gan._extra_state"]["param_groups"][0]
     assert saved["lr"] == saved["initial_lr"] == 0.001
-    with pytest.raises(BadRecipe, match="begin to decay at step 20, but ends at 20"):
+    with pytest.raises(BadRecipe, match="decay_from: Input should be less than 1"):
         recipe(stages__adversary__decay_from=20)
 
 

@@ -9,12 +9,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-import yaml
 
 from .. import registry
 from ..errors import BadOption, FctfgError
 from ..interfaces import Metric, Quantity
-
+from ..recipe import read_yaml
 
 NEEDED = {"reference": "a --reference", "face": "a face"}
 
@@ -50,7 +49,7 @@ class Asked:
             key, equals, value = part.partition("=")
             if not (name and key and equals and value):
                 raise BadOption(f"--metric {text}: write --metric NAME:key=value,key=value.")
-            options[key.strip()] = yaml.safe_load(value)
+            options[key.strip()] = read_yaml(value)
         registry.find("metric", name)
         return cls(text, name, options)
 

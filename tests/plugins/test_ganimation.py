@@ -321,7 +321,7 @@ class TestTraining:
     def test_the_small_recipe_trains_through_its_stages(self, tmp_path):
         recipe = Recipe.find("ietafs-small")
         for key, value in {"size": 32, "batch": 2, "clip_frames": 2, "evaluate_batches": 1, "stages.aunet.steps": 1,
-                           "stages.aunet.batch": 2, "stages.talk.decay_from": 2, "stages.talk.steps": 4,
+                           "stages.aunet.batch": 2, "stages.talk.steps": 4,
                            "decoder.options.g_conv_dim": 2, "losses.ganimation.options.d_conv_dim": 2,
                            "audio_encoder.options.scale": 1 / 16, "losses.av-contrast.options.scale": 1 / 16}.items():
             recipe = recipe.with_setting(key, str(value))
