@@ -5,11 +5,12 @@
     python benchmarks/syncnet.py --threads 1 --busy           # the process's own time, where others use the machine
     python benchmarks/syncnet.py --device cuda
 
-`windows` is the plain way: float32, every window of five frames a clip of its own through a 3-D convolution, 20 at a time,
-as the authors' code has it. `track` goes through the same network as plugin `syncnet` trains it, over pictures. `fp32` and
-`bf16` are the metric `syncnet` of protocol `wav2lip-lrs`, from frames and sound to LSE-C, LSE-D and offset. The ways take
-turns; figures are medians. Real time is the length of the track over the time it took. Memory is the most that a process
-of its own took over what it had before. The difference is that of LSE-D from the first way's. Weights are random.
+`windows` is the plain way: float32, every window of five frames a clip of its own through a 3-D convolution, 20 at a
+time, as the authors' code has it. `track` goes through the same network as plugin `syncnet` trains it, over pictures.
+`fp32` and `bf16` are the metric `syncnet` of protocol `wav2lip-lrs`, from frames and sound to LSE-C, LSE-D and offset.
+The ways take turns; figures are medians. Real time is the length of the track over the time it took. Memory is the most
+that a process of its own took over what it had before. The difference is that of LSE-D from the first way's. Weights
+are random.
 """
 
 from __future__ import annotations
@@ -137,12 +138,14 @@ def main() -> None:
             start = clock()
             measure()
             seconds[way].append(clock() - start)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()}, {given.threads} threads"
+    cuda = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if cuda else f"{platform.machine()}, {given.threads} threads"
     print(f"{given.seconds:g} s at 25 frames a second, {name}, torch {torch.__version__}\n")
     print("| way | x real time | MiB | difference |\n|---|---|---|---|")
     for way in WAYS:
         speed = given.seconds / statistics.median(seconds[way])
-        print(f"| `{way}` | {speed:.1f} | {memory(way, given):.0f} | {abs(found[way] - found['windows']):.4f} of {found[way]:.1f} |")
+        apart = abs(found[way] - found["windows"])
+        print(f"| `{way}` | {speed:.1f} | {memory(way, given):.0f} | {apart:.4f} of {found[way]:.1f} |")
 
 
 if __name__ == "__main__":

@@ -48,7 +48,8 @@ class Region:
         if size is not None and (name == WHOLE or size < 16):
             raise BadOption(f"size {size}: a whole frame keeps its size, and a crop has 16 pixels or more.")
         self.name = name
-        self.size = size or {WHOLE: None, MOUTH: MOUTH_SIZE}.get(name) or (PROFILES[name].size if name in PROFILES else None)
+        own = {WHOLE: None, MOUTH: MOUTH_SIZE, **{profile.name: profile.size for profile in PROFILES.values()}}
+        self.size = size or own[name]
 
     @property
     def needs(self) -> frozenset[str]:
@@ -112,7 +113,8 @@ class FrameMeans(Measurement):
             self._found[name].append(np.asarray(values, np.float32))
 
     def score(self) -> Score:
-        curves = {name: np.concatenate(found) if found else np.empty(0, np.float32) for name, found in self._found.items()}
+        nothing = np.empty(0, np.float32)
+        curves = {name: np.concatenate([nothing, *found]) for name, found in self._found.items()}
         known = {name: curve[~np.isnan(curve)].astype(np.float64) for name, curve in curves.items()}
         values = {name: float(found.mean()) for name, found in known.items() if len(found)}
         if not values:
@@ -134,6 +136,6 @@ def weight_file(metric: str, given: str | None, name: str) -> Path:
     path = located(given) if given else find(name)
     if path is None:
         hint = how_to_get(name)
-        raise BadWeights(f"metric '{metric}' looks through {name}, which is not there{': ' if hint else ''}{hint}; or give it "
-                         f"as --metric {metric}:weights=FILE")
+        raise BadWeights(f"metric '{metric}' looks through {name}, which is not there{': ' if hint else ''}{hint}; or "
+                         f"give it as --metric {metric}:weights=FILE")
     return path

@@ -355,7 +355,8 @@ class MetricContract:
         names = [quantity.name for quantity in metric.quantities]
         assert names and len(set(names)) == len(names)
         for quantity in metric.quantities:
-            assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", quantity.name) and quantity.about and quantity.low < quantity.high
+            assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", quantity.name)
+            assert quantity.about and quantity.low < quantity.high
 
     def test_what_it_needs_is_there_or_asked_for_in_a_sentence(self):
         """Weights, runs and packages: what cannot be found is named in one line."""
@@ -422,7 +423,8 @@ class DrawnFilm:
     def first(self, count: int) -> DrawnFilm:
         """Its first frames, the sound cut after them."""
         wave = None if self.wave is None else self.wave[:count * SAMPLE_RATE // FRAME_RATE]
-        return DrawnFilm(self.frames[:count], self.landmarks[:count], wave, self.reference and self.reference.first(count))
+        return DrawnFilm(self.frames[:count], self.landmarks[:count], wave,
+                         self.reference and self.reference.first(count))
 
     @property
     def film(self) -> Film:
@@ -452,7 +454,7 @@ def drawn_film(seed: int = 0, frames: int = FILM_FRAMES, size: int = 96) -> Draw
 
 
 def score_of(metric: Metric, film: DrawnFilm, stretch: int = 16, beside: DrawnFilm | None = None) -> Score:
-    """What `metric` finds in `film`, shown in stretches of so many frames; while it looks at another one `beside` it."""
+    """What `metric` finds in `film`, shown in stretches of so many frames; and it may look at another `beside` it."""
     measurement = metric.begin(film.film)
     other = metric.begin(beside.film) if beside else None
     for first in range(0, len(film.frames), stretch):

@@ -9,7 +9,8 @@ from fctfg.interfaces import Film, Measurement, Metric, Moments, Quantity, Score
 from fctfg.measuring import NO_FACE, demand
 
 SHUT = 0.7
-"""Of the opening that the eyes have when they are open, under which they are shut: landmark models seldom close them."""
+"""Of the opening that the eyes have when they are open, under which they are shut: landmark models seldom close
+them."""
 OPEN = 80
 """The percentile of the eyes' opening that is taken for open."""
 SHORTEST, LONGEST = 0.05, 0.6
@@ -21,16 +22,16 @@ LEAST = 2.0
 class BlinkMetric(Metric):
     """How often the eyes blink, how long, and how open they are.
 
-    By the eye aspect ratio of Soukupova and Cech, "Real-Time Eye Blink Detection using Facial Landmarks", 2016: an eye's
-    height over its width, the mean of both eyes. A blink is where it falls under 0.7 of the film's own open eyes for
-    0.05 to 0.6 s. People blink 10 to 20 times a minute, less while they read.
+    By the eye aspect ratio of Soukupova and Cech, "Real-Time Eye Blink Detection using Facial Landmarks", 2016: an
+    eye's height over its width, the mean of both eyes. A blink is where it falls under 0.7 of the film's own open eyes
+    for 0.05 to 0.6 s. People blink 10 to 20 times a minute, less while they read.
     """
 
     paper = "Soukupova and Cech, Real-Time Eye Blink Detection using Facial Landmarks, 2016"
     quantities = (
         Quantity("blink-rate", "near the reference", 0, float("inf"), "1/min", "Blinks a minute."),
-        Quantity("blink-length", "near the reference", SHORTEST, LONGEST, "s", "The mean length of a blink. Only where there "
-                 "is one."),
+        Quantity("blink-length", "near the reference", SHORTEST, LONGEST, "s", "The mean length of a blink. Only where "
+                 "there is one."),
         Quantity("eye-opening", "near the reference", 0, float("inf"), about="The mean aspect ratio of the eyes."))
     blindness = ("It sees as many blinks as the landmarks show: quick ones fall between frames or under the tracker's "
                  "smoothing, and glances downwards count. A film of some seconds has one blink or none.")
@@ -38,8 +39,8 @@ class BlinkMetric(Metric):
 
     @property
     def protocol(self) -> str:
-        return (f"eye aspect ratio of the 68 points, both eyes; shut under {SHUT:g} of the film's {OPEN}th percentile for "
-                f"{SHORTEST:g} to {LONGEST:g} s; at the film's rate")
+        return (f"eye aspect ratio of the 68 points, both eyes; shut under {SHUT:g} of the film's {OPEN}th percentile "
+                f"for {SHORTEST:g} to {LONGEST:g} s; at the film's rate")
 
     def begin(self, film: Film) -> Measurement:
         demand(self, film)

@@ -29,8 +29,8 @@ class ActionUnitMetric(Metric):
     paper = "Ekman and Friesen, Facial Action Coding System, 1978"
     quantities = (Quantity("au-error", "lower", 0, 1, about="The mean absolute difference over all action units."),
                   Quantity("au-error-mouth", "lower", 0, 1, about="Over those of the mouth: " + ", ".join(MOUTH) + "."))
-    blindness = ("It is no better than the detector; the small, quick actions of real faces drown in its noise. Most units "
-                 "rest most of the time, so a face that never moves has a small error.")
+    blindness = ("It is no better than the detector; the small, quick actions of real faces drown in its noise. Most "
+                 "units rest most of the time, so a face that never moves has a small error.")
     needs = frozenset({"face", "reference"})
     test_options = {"every": 25}
 
@@ -47,7 +47,8 @@ class ActionUnitMetric(Metric):
     def load(self, device="cpu") -> None:
         found = registry.build("detector", self.detector)
         if type(found).action_units is Detector.action_units:
-            raise BadOption(f"metric 'au-error': detector '{self.detector}' knows nothing of action units; mediapipe does.")
+            raise BadOption(f"metric 'au-error': detector '{self.detector}' knows nothing of action units; mediapipe "
+                            f"does.")
         found.action_units(*NOBODY)  # so that a file that it lacks is missed now
         self._detector = found
 
@@ -55,8 +56,8 @@ class ActionUnitMetric(Metric):
         demand(self, film)
         if self._detector is None:
             self.load()
-        return FrameMeans(["au-error", "au-error-mouth"], self._look, f"{self.detector} tells no action unit of the film and "
-                          "of its reference at once")
+        return FrameMeans(["au-error", "au-error-mouth"], self._look, f"{self.detector} tells no action unit of the "
+                          "film and of its reference at once")
 
     def _look(self, moments: Moments) -> dict[str, np.ndarray]:
         found = unknown(moments, "au-error", "au-error-mouth")

@@ -44,22 +44,24 @@ class CSIMMetric(Metric):
     paper = ("Zakharov et al., Few-Shot Adversarial Learning of Realistic Neural Talking Head Models, 2019, "
              "arXiv:1905.08233; Deng et al., ArcFace, 2019, arXiv:1801.07698")
     licence = "MIT; dlib and its network BSL-1.0 and CC0; ArcFace's public weights: non-commercial research only"
-    quantities = (Quantity("csim", "higher", -1, 1, about="1 for equal faces. By dlib one person has 0.95 and more, two have 0.78 to "
-                           "0.93 (14 real people); by ArcFace one has 0.5 and more."),)
-    blindness = ("Recognisers are taught to overlook expression, light and blur, and so they do: a frozen face of the right "
-                 "person scores best. Every backbone has a scale of its own; systems that are trained against one score too "
-                 "well by it. Profiles and small faces pull it down.")
+    quantities = (Quantity("csim", "higher", -1, 1, about="1 for equal faces. By dlib one person has 0.95 and more, "
+                           "two have 0.78 to 0.93 (14 real people); by ArcFace one has 0.5 and more."),)
+    blindness = ("Recognisers are taught to overlook expression, light and blur, and so they do: a frozen face of the "
+                 "right person scores best. Every backbone has a scale of its own; systems that are trained against "
+                 "one score too well by it. Profiles and small faces pull it down.")
     needs = frozenset({"face", "reference"})
     test_options = {"every": 60}
 
     def __init__(self, *, backbone: str = DLIB, weights: str | None = None, every: int = 10):
         names = (DLIB, *FILES)
         if backbone not in names:
-            raise BadOption(f"metric 'csim': no backbone '{backbone}'.{suggest(backbone, names)} Give one of {', '.join(names)}.")
+            raise BadOption(f"metric 'csim': no backbone '{backbone}'.{suggest(backbone, names)} Give one of "
+                            f"{', '.join(names)}.")
         if every < 1:
             raise BadOption(f"metric 'csim': every {every} looks at no frame; give 1 or more.")
         if weights and backbone == DLIB:
-            raise BadOption(f"metric 'csim': backbone dlib takes no weights; {weights} may be one of {', '.join(FILES)}.")
+            raise BadOption(f"metric 'csim': backbone dlib takes no weights; {weights} may be one of "
+                            f"{', '.join(FILES)}.")
         self.backbone, self.every = backbone, every
         self._weights = weights
         self._look: Look | None = None
@@ -104,9 +106,10 @@ class CSIMMetric(Metric):
         seen &= (moments.first + np.arange(len(seen))) % self.every == 0
         places = np.flatnonzero(seen)
         if len(places):
-            drawn, true = (self._look([film.frames[place] for place in places], film.landmarks[places].astype(np.float64))
-                           for film in both)
-            found["csim"][places] = F.cosine_similarity(*(torch.from_numpy(side).double() for side in (drawn, true))).numpy()
+            vectors = (self._look([film.frames[place] for place in places], film.landmarks[places].astype(np.float64))
+                       for film in both)
+            drawn, true = (torch.from_numpy(side).double() for side in vectors)
+            found["csim"][places] = F.cosine_similarity(drawn, true).numpy()
         return found
 
 

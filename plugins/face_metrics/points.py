@@ -27,24 +27,27 @@ class LandmarkMetric(Metric):
     protocol. The landmarks are those of the detector that the evaluation runs with.
 
     Args:
-        unit: `eyes`, the distance between the reference's eyes; `face256`, pixels of a face crop of 256 px; or `pixels`.
-        align: `none`; `centre` moves each set of points to its own middle, as Chen et al. do; `similarity` lays the still
-            parts of both faces over each other, so that neither place, size nor tilt of the head counts.
+        unit: `eyes`, the distance between the reference's eyes; `face256`, pixels of a face crop of 256 px; or
+            `pixels`.
+        align: `none`; `centre` moves each set of points to its own middle, as Chen et al. do; `similarity` lays the
+            still parts of both faces over each other, so that neither place, size nor tilt of the head counts.
     """
 
     paper = "Chen et al., Lip Movements Generation at a Glance, 2018, arXiv:1803.10404"
     quantities = (
         Quantity("lmd", "lower", 0, float("inf"), "see protocol", "The mean distance of all 68 points."),
-        Quantity("mouth-lmd", "lower", 0, float("inf"), "see protocol", "The mean distance of the 20 points of the mouth."))
-    blindness = ("It is no better than the detector, whose points tremble by about 0.02 distances between the eyes and which "
-                 "sees a plausible mouth in a blurred one. A delay of two frames costs as much as a wrong vowel. How the "
-                 "picture looks it does not see.")
+        Quantity("mouth-lmd", "lower", 0, float("inf"), "see protocol", "The mean distance of the 20 points of the "
+                         "mouth."))
+    blindness = ("It is no better than the detector, whose points tremble by about 0.02 distances between the eyes and "
+                 "which sees a plausible mouth in a blurred one. A delay of two frames costs as much as a wrong vowel. "
+                 "How the picture looks it does not see.")
     needs = frozenset({"face", "reference"})
 
     def __init__(self, *, unit: str = "eyes", align: str = "centre"):
         for name, value, known in (("unit", unit, UNITS), ("align", align, ALIGNS)):
             if value not in known:
-                raise BadOption(f"metric 'lmd': no {name} '{value}'.{suggest(value, known)} Give one of {', '.join(known)}.")
+                raise BadOption(f"metric 'lmd': no {name} '{value}'.{suggest(value, known)} Give one of "
+                                f"{', '.join(known)}.")
         self.unit, self.align = unit, align
 
     @property
@@ -53,15 +56,17 @@ class LandmarkMetric(Metric):
 
     def begin(self, film: Film) -> Measurement:
         demand(self, film)
-        return FrameMeans(["lmd", "mouth-lmd"], self._look, "the face is not seen in the film and in its reference at once")
+        return FrameMeans(["lmd", "mouth-lmd"], self._look, "the face is not seen in the film and in its reference at "
+            "once")
 
     def _look(self, moments: Moments) -> dict[str, np.ndarray]:
         found = unknown(moments, "lmd", "mouth-lmd")
         drawn, true = moments.landmarks, moments.reference.landmarks
         seen = np.isfinite(drawn).all((1, 2)) & np.isfinite(true).all((1, 2))
         if seen.any():
+            drawn, true = drawn[seen].astype(np.float64), true[seen].astype(np.float64)
             for name, points in (("lmd", slice(None)), ("mouth-lmd", MOUTH)):
-                found[name][seen] = self.distances(drawn[seen].astype(np.float64), true[seen].astype(np.float64), points)
+                found[name][seen] = self.distances(drawn, true, points)
         return found
 
     def distances(self, drawn: np.ndarray, true: np.ndarray, points: slice) -> np.ndarray:

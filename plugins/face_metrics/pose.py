@@ -27,18 +27,18 @@ class HeadPoseMetric(Metric):
     orthographic camera. Their places in space are the mean of 64 drawn heads. Angles are read from each frame alone.
     """
 
-    paper = ("Zhang et al., SadTalker: Learning Realistic 3D Motion Coefficients for Stylized Audio-Driven Single Image "
-             "Talking Face Animation, 2023, arXiv:2211.12194")
+    paper = ("Zhang et al., SadTalker: Learning Realistic 3D Motion Coefficients for Stylized Audio-Driven Single "
+             "Image Talking Face Animation, 2023, arXiv:2211.12194")
     quantities = (
         *(Quantity(f"{angle}-std", "near the reference", 0, 180, "degrees", f"The standard deviation of {about}.")
           for angle, about in zip(ANGLES, ("turning to the side", "nodding", "tilting to a shoulder"))),
-        Quantity("head-speed", "near the reference", 0, float("inf"), "degrees/s", "How fast it turns, in the mean. Landmarks "
-                 "alone tremble by some degrees a second."),
-        Quantity("pose-error", "lower", 0, 180, "degrees", "The angle between the head and the reference's, less the film's "
-                 "mean of it, since faces differ from the model. Only beside a reference."))
-    blindness = ("Faces differ from the model by some degrees, so that angles are compared within one person only. Shaking "
-                 "counts as motion; whether it goes with the speech is not seen. Beyond 40 degrees to the side, landmarks "
-                 "are guesses.")
+        Quantity("head-speed", "near the reference", 0, float("inf"), "degrees/s", "How fast it turns, in the mean. "
+                 "Landmarks alone tremble by some degrees a second."),
+        Quantity("pose-error", "lower", 0, 180, "degrees", "The angle between the head and the reference's, less the "
+                 "film's mean of it, since faces differ from the model. Only beside a reference."))
+    blindness = ("Faces differ from the model by some degrees, so that angles are compared within one person only. "
+                 "Shaking counts as motion; whether it goes with the speech is not seen. Beyond 40 degrees to the "
+                 "side, landmarks are guesses.")
     needs = frozenset({"face"})
 
     @property
@@ -90,28 +90,28 @@ def _error(turns: np.ndarray, true: np.ndarray) -> float | None:
 
 
 def rotations(landmarks: np.ndarray) -> np.ndarray:
-    """How heads with `landmarks` (T, 68, 2) are turned, as rotations (T, 3, 3) of a head that looks at us; NaN unseen."""
+    """How heads with `landmarks` (T, 68, 2) are turned: rotations (T, 3, 3) of one that looks at us; NaN unseen."""
     turns = np.full((len(landmarks), 3, 3), np.nan)
     seen = np.isfinite(landmarks).all((1, 2))
     points = landmarks[seen][:, RIGID].astype(np.float64)
     if not len(points):
         return turns
-    model, solve = _model()
-    affine = (points - points.mean(1, keepdims=True)).transpose(0, 2, 1) @ solve  # (T, 2, 3): scaled rows of the rotation
-    left, scales, right = np.linalg.svd(affine, full_matrices=False)
+    solve = _model()
+    away = points - points.mean(1, keepdims=True)
+    affine = away.transpose(0, 2, 1) @ solve  # (T, 2, 3): scaled rows of the rotation
+    left, _, right = np.linalg.svd(affine, full_matrices=False)
     rows = left @ right  # the nearest pair of rows that are square to each other and of one length
     turns[seen] = np.concatenate([rows, np.cross(rows[:, 0], rows[:, 1])[:, None]], 1)
     return turns
 
 
 @lru_cache(maxsize=1)
-def _model() -> tuple[np.ndarray, np.ndarray]:
-    """The rigid points (n, 3) about their middle, x right, y down, z away from us; and their pseudo-inverse (n, 3)."""
+def _model() -> np.ndarray:
+    """What solves for the rotation: the pseudo-inverse (n, 3) of the rigid points, x right, y down, z away from us."""
     rng = np.random.default_rng(0)
     shapes = [Shape(Look.of(rng), Pose()).landmarks for _ in range(HEADS)]
     points = np.mean(shapes, 0)[list(RIGID)] * (1, 1, -1)  # right-handed, so that rotations are
-    points = points - points.mean(0)
-    return points, np.linalg.pinv(points).T
+    return np.linalg.pinv(points - points.mean(0)).T
 
 
 def angles(turns: np.ndarray) -> np.ndarray:

@@ -19,9 +19,9 @@ LEAST = 3
 class JitterMetric(RegionMetric):
     """How much the picture flickers and trembles: the mean second difference over time, in grey levels.
 
-    No paper. x(t - 1) - 2 x(t) + x(t + 1) of the grey face crop, whose place and size follow the smoothed landmarks: what
-    stays still or brightens evenly counts nothing, what comes for one frame counts four times. Beside a reference also
-    the ratio of both, since real footage is noisy, too, and real faces move.
+    No paper. x(t - 1) - 2 x(t) + x(t + 1) of the grey face crop, whose place and size follow the smoothed landmarks:
+    what stays still or brightens evenly counts nothing, what comes for one frame counts four times. Beside a reference
+    also the ratio of both, since real footage is noisy, too, and real faces move.
 
     Args:
         region: `face`, another crop profile, `mouth`, or `frame`.
@@ -29,17 +29,19 @@ class JitterMetric(RegionMetric):
     """
 
     quantities = (
-        Quantity("jitter", "near the reference", 0, 1020, "grey levels", "The mean absolute second difference over time."),
-        Quantity("jitter-ratio", "neither", 0, float("inf"), about="Of the reference's; over 1 it trembles more, under 1 it "
-                 "is smoother than life. Only beside a reference."))
-    blindness = ("Fast speech and quick nods are motion, and count; a frozen film is perfect. Grain and the codec count. At "
-                 "another frame rate the same film has another value.")
+        Quantity("jitter", "near the reference", 0, 1020, "grey levels", "The mean absolute second difference over "
+                         "time."),
+        Quantity("jitter-ratio", "neither", 0, float("inf"), about="Of the reference's; over 1 it trembles more, under "
+                 "1 it is smoother than life. Only beside a reference."))
+    blindness = ("Fast speech and quick nods are motion, and count; a frozen film is perfect. Grain and the codec "
+                 "count. At another frame rate the same film has another value.")
     pair = False
     needs = frozenset({"face"})
 
     @property
     def protocol(self) -> str:
-        return f"{self.region}, grey by ITU-R 601, second difference of consecutive frames, absolute, mean; at the film's rate"
+        return (f"{self.region}, grey by ITU-R 601, second difference of consecutive frames, absolute, mean; at the "
+                "film's rate")
 
     def begin(self, film: Film) -> Measurement:
         demand(self, film)

@@ -37,8 +37,9 @@ class LPIPSMetric(RegionMetric):
              "arXiv:1801.03924")
     licence = "MIT; the channel weights BSD-2-Clause (lpips), torchvision's backbones BSD-3-Clause, trained on ImageNet"
     quantities = (Quantity("lpips", "lower", 0, float("inf"), about="0 for equal pictures; seldom above 1."),)
-    blindness = ("alex and vgg are two scales: compare numbers of one net, region and size only. It forgives small shifts and "
-                 "new texture of the right kind, such as invented teeth; whether the mouth says the right thing it does not see.")
+    blindness = ("alex and vgg are two scales: compare numbers of one net, region and size only. It forgives small "
+                 "shifts and new texture of the right kind, such as invented teeth; whether the mouth says the right "
+                 "thing it does not see.")
 
     def __init__(self, *, region: str = "face", size: int | None = None, net: str = "alex", weights: str | None = None):
         super().__init__(region=region, size=size)

@@ -14,8 +14,8 @@ from fctfg.measuring import NO_FACE, FrameMeans, Region, Shown, demand, unknown
 from .similarity import LEAST, LEAST_SCALES, ms_ssim, ssim
 
 NOTHING = "no frame shows what is to be compared: the reference's face is never seen"
-MISPLACED = ("A picture that is right but moved by a pixel is punished as if it were wrong, and one that is blurred is hardly "
-             "punished at all.")
+MISPLACED = ("A picture that is right but moved by a pixel is punished as if it were wrong, and one that is blurred is "
+             "hardly punished at all.")
 
 
 class RegionMetric(Metric):
@@ -44,15 +44,15 @@ class RegionMetric(Metric):
         """Refuse pictures of less than `least` pixels a side."""
         side = self.region.size or min(film.width, film.height)
         if side < least:
-            raise CannotMeasure(f"its pictures are {side} px a side, and this takes {least} or more; a crop can be enlarged by "
-                                "option size")
+            raise CannotMeasure(f"its pictures are {side} px a side, and this takes {least} or more; a crop can be "
+                                "enlarged by option size")
 
 
 class SSIMMetric(RegionMetric):
     """How alike the structure of drawn and true pictures is.
 
-    Wang et al., "Image quality assessment: from error visibility to structural similarity", 2004: Gaussian windows of 11
-    pixels, constants 0.01 and 0.03, in RGB on 255 grey levels.
+    Wang et al., "Image quality assessment: from error visibility to structural similarity", 2004: Gaussian windows of
+    11 pixels, constants 0.01 and 0.03, in RGB on 255 grey levels.
 
     Args:
         region: `face`, another crop profile, `mouth`, or `frame`.
@@ -60,7 +60,8 @@ class SSIMMetric(RegionMetric):
     """
 
     paper = "Wang et al., Image quality assessment: from error visibility to structural similarity, 2004"
-    quantities = (Quantity("ssim", "higher", -1, 1, about="1 for equal pictures; on 96 px faces good systems have 0.8 to 0.95."),)
+    quantities = (Quantity("ssim", "higher", -1, 1, about="1 for equal pictures; on 96 px faces good systems have 0.8 "
+                                                          "to 0.95."),)
     blindness = MISPLACED + " It does not know faces: an eye counts as much as the wall behind it."
     name, compare, least = "ssim", staticmethod(ssim), LEAST
 
@@ -110,10 +111,10 @@ class PSNRMetric(RegionMetric):
         mean: over `frames`, of each frame's decibels, as papers do; or `film`, the decibels of the mean error of all.
     """
 
-    quantities = (Quantity("psnr", "higher", 0, float("inf"), "dB", "10 log10 of 255 squared over the mean squared error; "
-                           "infinite for equal pictures."),)
-    blindness = (MISPLACED + " One frame that equals the reference's to the bit, passed through, makes the mean over frames "
-                 "infinite: take mean=film then.")
+    quantities = (Quantity("psnr", "higher", 0, float("inf"), "dB", "10 log10 of 255 squared over the mean squared "
+                           "error; infinite for equal pictures."),)
+    blindness = (MISPLACED + " One frame that equals the reference's to the bit, passed through, makes the mean over "
+                 "frames infinite: take mean=film then.")
 
     def __init__(self, *, region: str = "face", size: int | None = None, mean: str = "frames"):
         super().__init__(region=region, size=size)
@@ -173,8 +174,8 @@ class SharpnessMetric(RegionMetric):
         Quantity("sharpness", "near the reference", 0, float("inf"), about="The variance of the Laplacian."),
         Quantity("sharpness-ratio", "neither", 0, float("inf"), about="Of the reference's, frame by frame, averaged as "
                  "logarithms; 1 is as sharp, under 0.5 is blurred to the eye. Only beside a reference."))
-    blindness = ("Noise, ringing, blocks of a codec and the seam of a pasted crop count as detail. Pictures of another size, "
-                 "light or contrast cannot be compared: it grows with the square of contrast.")
+    blindness = ("Noise, ringing, blocks of a codec and the seam of a pasted crop count as detail. Pictures of another "
+                 "size, light or contrast cannot be compared: it grows with the square of contrast.")
     pair = False
     needs = frozenset({"face"})
 

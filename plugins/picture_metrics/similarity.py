@@ -33,8 +33,8 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
     """(M,): of pictures (M, C, H, W) in [0, 255], at least 176 px; 0 where a scale's structures are opposed.
 
-    Wang, Simoncelli and Bovik, "Multi-scale structural similarity for image quality assessment", 2003, eq. 7. From scale
-    to scale 2 x 2 pixels are averaged.
+    Wang, Simoncelli and Bovik, "Multi-scale structural similarity for image quality assessment", 2003, eq. 7. From
+    scale to scale 2 x 2 pixels are averaged.
     """
     terms = []
     for scale in range(len(WEIGHTS)):
@@ -46,7 +46,7 @@ def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _maps(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """How alike luminance is, and contrast and structure, at every pixel but for a border of 5: (M, C, H - 10, W - 10)."""
+    """How alike luminance is, and contrast with structure, where windows lie inside: (M, C, H - 10, W - 10) each."""
     count = len(a)
     moments = _blurred(torch.cat([a, b, a * a, b * b, a * b]))
     mean_a, mean_b, square_a, square_b, both = moments.split(count)

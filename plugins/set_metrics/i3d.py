@@ -100,7 +100,8 @@ class Mixed(nn.Module):
 
 
 def same(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
-    """`x` (M, C, T, H, W) padded with zeros so that a window of `kernel` gives ceil(size / stride); an odd one behind."""
+    """`x` (M, C, T, H, W) padded with zeros so that a window of `kernel` gives ceil(size / stride); an odd one
+    behind."""
     pads: list[int] = []
     for size, k, s in zip(x.shape[:1:-1], kernel[::-1], stride[::-1]):
         total = max((ceil(size / s) - 1) * s + k - size, 0)

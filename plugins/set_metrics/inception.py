@@ -18,9 +18,9 @@ CLASSES = 1008
 class FIDInception(nn.Module):
     """2048 numbers of every picture.
 
-    Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", 2016, arXiv:1512.00567, from torchvision.
-    The network of 2015, which all published FIDs look through, differs in three places: means beside the border leave
-    out what lies beyond it, and the last block takes the greatest of nine where the others take the mean.
+    Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", 2016, arXiv:1512.00567, from
+    torchvision. The network of 2015, which all published FIDs look through, differs in three places: means beside the
+    border leave out what lies beyond it, and the last block takes the greatest of nine where the others take the mean.
     """
 
     def __init__(self):
@@ -33,7 +33,8 @@ class FIDInception(nn.Module):
         self.network = network
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Features (M, 2048) of `pictures` (M, 3, H, W) in [0, 1], resized to 299 px: bilinear, without antialiasing."""
+        """Features (M, 2048) of `pictures` (M, 3, H, W) in [0, 1], resized to 299 px: bilinear, without
+        antialiasing."""
         if pictures.shape[-2:] != (SIZE, SIZE):
             pictures = F.interpolate(pictures, (SIZE, SIZE), mode="bilinear", align_corners=False)
         x, n = 2 * pictures - 1, self.network

@@ -27,7 +27,9 @@ class SetMetric(Metric):
     """What FID and FVD share: features of each film, drawn and real, compared once all films are there."""
 
     needs = frozenset({"face", "reference"})
+    name: ClassVar[str]
     file: ClassVar[str]
+    """The public weights of its network."""
 
     def __init__(self, *, region: str, size: int | None, weights: str | None, most: int):
         if most < 1:
@@ -38,8 +40,6 @@ class SetMetric(Metric):
         self._weights = weights
         self.network: nn.Module | None = None
         self.device = torch.device("cpu")
-
-    name: ClassVar[str]
 
     @abstractmethod
     def build(self) -> nn.Module:
@@ -68,7 +68,8 @@ class SetMetric(Metric):
         count = sum(map(len, drawn))
         if count < 2:
             return {}
-        return {self.name: frechet_distance(np.concatenate(drawn), np.concatenate(true)), f"{self.name}-n": float(count)}
+        distance = frechet_distance(np.concatenate(drawn), np.concatenate(true))
+        return {self.name: distance, f"{self.name}-n": float(count)}
 
 
 class FIDMetric(SetMetric):
@@ -90,9 +91,9 @@ class FIDMetric(SetMetric):
     licence = "MIT; the public weights Apache-2.0, trained on ImageNet"
     quantities = (Quantity("fid", "lower", 0, float("inf"), about="Of all films together; 0 for equal sets."),
                   Quantity("fid-n", "neither", 0, float("inf"), "frames", "That were looked at, on either side."))
-    blindness = ("It falls with the number of frames alone: compare equal numbers only, and under 2,048 the order of systems, "
-                 "not the value. Frames of one film are no independent samples. It cannot see that the mouth is wrong, nor "
-                 "that a film stands still; compression and resizing move it by several points.")
+    blindness = ("It falls with the number of frames alone: compare equal numbers only, and under 2,048 the order of "
+                 "systems, not the value. Frames of one film are no independent samples. It cannot see that the mouth "
+                 "is wrong, nor that a film stands still; compression and resizing move it by several points.")
     name, file = "fid", inception.FILE
 
     def __init__(self, *, region: str = "face", size: int | None = None, weights: str | None = None, most: int = 100):
@@ -131,8 +132,8 @@ class FVDMetric(SetMetric):
     licence = "MIT; the public weights Apache-2.0, trained on Kinetics-400"
     quantities = (Quantity("fvd", "lower", 0, float("inf"), about="Of all films together; 0 for equal sets."),
                   Quantity("fvd-n", "neither", 0, float("inf"), "clips", "That were looked at, on either side."))
-    blindness = ("It falls with the number of clips alone, and under some hundred means little. It looks at pictures more than "
-                 "at motion, and hears nothing: lips out of step are no worse.")
+    blindness = ("It falls with the number of clips alone, and under some hundred means little. It looks at pictures "
+                 "more than at motion, and hears nothing: lips out of step are no worse.")
     frame_rate = 25
     name, file = "fvd", i3d.FILE
 
@@ -141,8 +142,8 @@ class FVDMetric(SetMetric):
 
     @property
     def protocol(self) -> str:
-        return (f"25 fps, {self.region}, {i3d.SIZE} px, I3D ({self.file}), {i3d.CLASSES} scores, clips of {i3d.FRAMES} frames "
-                f"without overlap, at most {self.most} of a film, all films pooled")
+        return (f"25 fps, {self.region}, {i3d.SIZE} px, I3D ({self.file}), {i3d.CLASSES} scores, clips of {i3d.FRAMES} "
+                f"frames without overlap, at most {self.most} of a film, all films pooled")
 
     def build(self) -> nn.Module:
         return i3d.I3D()
@@ -190,7 +191,8 @@ class _Pictures(_SetMeasurement):
     def see(self, moments: Moments) -> None:
         for place, picture, reference in self.metric.region.show(moments):
             if moments.first + place in self.wanted:
-                self._pairs.append(tuple(torch.from_numpy(side.copy()).permute(2, 0, 1) / 255 for side in (picture, reference)))
+                self._pairs.append(tuple(torch.from_numpy(side.copy()).permute(2, 0, 1) / 255
+                                         for side in (picture, reference)))
             if 2 * len(self._pairs) >= AT_ONCE:
                 self._flush()
 

@@ -34,15 +34,16 @@ class SyncExpertMetric(Metric):
 
     paper = "Chung and Zisserman, Out of time: automated lip sync in the wild, 2016"
     quantities = (
-        Quantity("sync-odds", "higher", -float("inf"), float("inf"), about="The mean log odds of mouth and sound being of one "
-                 "moment as they are; 0 is in two minds."),
+        Quantity("sync-odds", "higher", -float("inf"), float("inf"), about="The mean log odds of mouth and sound being "
+                 "of one moment as they are; 0 is in two minds."),
         Quantity("sync-agreement", "higher", 0, 1, about="The probability that they agree as they are, to one frame."),
         Quantity("sync-offset", "near zero", -REACH, REACH, "frames", "By how many frames of 25 a second the sound is "
                  "early at the likeliest offset; below 0 it is late. Left out where no offset is likelier than not."),
-        Quantity("sync-confidence", "higher", 0, 1, about="The probability that the true offset is that one, to one frame."))
-    blindness = ("It knows what it was taught: an expert of few speakers takes a stranger's mouth for out of step. Two runs are "
-                 "two scales; compare numbers of one run only. A system that was trained against the same expert, or on "
-                 "the same critic, scores too well.")
+        Quantity("sync-confidence", "higher", 0, 1, about="The probability that the true offset is that one, to one "
+                                                          "frame."))
+    blindness = ("It knows what it was taught: an expert of few speakers takes a stranger's mouth for out of step. Two "
+                 "runs are two scales; compare numbers of one run only. A system that was trained against the same "
+                 "expert, or on the same critic, scores too well.")
     needs = frozenset({"face", "sound"})
     frame_rate = FRAME_RATE
 
@@ -53,14 +54,14 @@ class SyncExpertMetric(Metric):
 
     @property
     def protocol(self) -> str:
-        return (f"expert of {self._run or self._weights or 'no run yet'}: 25 fps, one followed face in the expert's own crop, "
-                f"stretches of {STRETCH} frames, +-{REACH} frames")
+        return (f"expert of {self._run or self._weights or 'no run yet'}: 25 fps, one followed face in the expert's "
+                f"own crop, stretches of {STRETCH} frames, +-{REACH} frames")
 
     def load(self, device: str | torch.device = "cpu") -> None:
         if not (self._run or self._weights):
-            raise BadRun("metric 'sync-expert' asks an expert, and none was named: give option run=RUN, trained by fctfg "
-                         "train --recipe sync-expert-small; or weights=syncnet_v2.model or lipsync_expert.pth. Metric "
-                         "'openness' needs neither")
+            raise BadRun("metric 'sync-expert' asks an expert, and none was named: give option run=RUN, trained by "
+                         "fctfg train --recipe sync-expert-small; or weights=syncnet_v2.model or lipsync_expert.pth. "
+                         "Metric 'openness' needs neither")
         judge, self._recipe = open_judge(self._run, self._weights, lambda _: None)
         self._checker = SyncChecker(judge, self._recipe, reach=REACH, device=device)
 
@@ -123,8 +124,8 @@ class _Judged(Measurement):
     def score(self) -> Score:
         self._judge()
         if not self._judged:
-            raise CannotMeasure(f"the face is seen for {self._longest} frames in a row at the most; the expert wants {LEAST}"
-                                if self._longest else NO_FACE)
+            raise CannotMeasure(f"the face is seen for {self._longest} frames in a row at the most; the expert wants "
+                                f"{LEAST}" if self._longest else NO_FACE)
         times, log_odds = (np.concatenate(parts) for parts in zip(*self._judged))
         verdict = weigh(log_odds, times, self._checker.judge.window)
         values = {"sync-odds": float(verdict.scores[REACH]), "sync-agreement": verdict.agreement,

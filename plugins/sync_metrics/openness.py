@@ -22,8 +22,8 @@ WINDOW = 960
 LOUDNESS = 0.25
 """The power of the band's energy that is taken for loudness: half of that of amplitude, about as ears have it."""
 UPPER, LOWER = (50, 51, 52), (58, 57, 56)
-"""Of the iBUG points, the outer edges of the lips. The inner ones, which detectors place worse, tell less: measured on 75
-real clips."""
+"""Of the iBUG points, the outer edges of the lips. The inner ones, which detectors place worse, tell less: measured on
+75 real clips."""
 
 
 class OpennessMetric(Metric):
@@ -40,16 +40,17 @@ class OpennessMetric(Metric):
 
     paper = "Hershey and Movellan, Audio vision: using audio-visual synchrony to locate sounds, 1999"
     quantities = (
-        Quantity("openness-correlation", "higher", -1, 1, about="Of mouth and sound as they are. Real footage has 0.1 to 0.5, "
-                 "out of step about 0."),
-        Quantity("openness-offset", "near zero", -REACH, REACH, "frames", "By how many frames of 25 a second the sound is "
-                 "early where they agree best; below 0 it is late."),
-        Quantity("openness-confidence", "higher", 0, 2, about="How much higher the correlation is there than at the median "
-                 "offset. Under 0.35 the offset may well be chance."))
-    blindness = ("It sees how far the mouth opens and not what it says: any mouth that opens with the loudness does as well "
-                 "as the right one. A single short clip says little: of 75 real clips of 3 to 15 s, some of them out of step as "
-                 "they were found, 50 score higher than with their sound moved by 10 frames either way, and for 39 the best "
-                 "offset is within 2 frames of 0. Music, a second voice, and heads that turn while they speak mislead it.")
+        Quantity("openness-correlation", "higher", -1, 1, about="Of mouth and sound as they are. Real footage has 0.1 "
+                 "to 0.5, out of step about 0."),
+        Quantity("openness-offset", "near zero", -REACH, REACH, "frames", "By how many frames of 25 a second the sound "
+                 "is early where they agree best; below 0 it is late."),
+        Quantity("openness-confidence", "higher", 0, 2, about="How much higher the correlation is there than at the "
+                 "median offset. Under 0.35 the offset may well be chance."))
+    blindness = ("It sees how far the mouth opens and not what it says: any mouth that opens with the loudness does as "
+                 "well as the right one. A single short clip says little: of 75 real clips of 3 to 15 s, some of them "
+                 "out of step as they were found, 50 score higher than with their sound moved by 10 frames either way, "
+                 "and for 39 the best offset is within 2 frames of 0. Music, a second voice, and heads that turn while "
+                 "they speak mislead it.")
     needs = frozenset({"face", "sound"})
     frame_rate = FRAME_RATE
 
@@ -61,8 +62,8 @@ class OpennessMetric(Metric):
     @property
     def protocol(self) -> str:
         return (f"25 fps, outer lips of the 68 points over the distance between the eyes, energy of {VOICE[0]:.0f} to "
-                f"{VOICE[1]:.0f} Hz in {1000 * WINDOW // SAMPLE_RATE} ms to the {LOUDNESS:g}, both less their mean over "
-                f"{SLOW / FRAME_RATE:.2f} s, Pearson, +-{self.reach} frames")
+                f"{VOICE[1]:.0f} Hz in {1000 * WINDOW // SAMPLE_RATE} ms to the {LOUDNESS:g}, both less their mean "
+                f"over {SLOW / FRAME_RATE:.2f} s, Pearson, +-{self.reach} frames")
 
     def begin(self, film: Film) -> Measurement:
         demand(self, film)
@@ -85,7 +86,8 @@ class OpennessMeasurement(Measurement):
         mouth = np.concatenate(self._openings) if self._openings else np.empty(0)
         seen = int(np.isfinite(mouth).sum())
         if seen < LEAST:
-            raise CannotMeasure(NO_FACE if not seen else f"the face is seen in {seen} frames only; a correlation needs {LEAST}")
+            raise CannotMeasure(f"the face is seen in {seen} frames only; a correlation needs {LEAST}" if seen
+                                else NO_FACE)
         sound = loudness(self.film.wave, len(mouth)) ** LOUDNESS
         if np.nanstd(sound) < 1e-6:
             raise CannotMeasure("the sound is silent, or always equally loud")
@@ -95,7 +97,8 @@ class OpennessMeasurement(Measurement):
         values = {"openness-correlation": float(curve[self.reach])}
         if curve.any():  # a mouth that never moves goes with nothing, at no offset more than at another
             best = int(curve.argmax())
-            values |= {"openness-offset": float(lags[best]), "openness-confidence": float(curve[best] - np.median(curve))}
+            values |= {"openness-offset": float(lags[best]),
+                       "openness-confidence": float(curve[best] - np.median(curve))}
         return Score(values, {"correlation over offset": curve, "opening": mouth.astype(np.float32),
                               "loudness": sound.astype(np.float32)})
 
@@ -111,7 +114,7 @@ def opening(landmarks: np.ndarray) -> np.ndarray:
 
 
 def loudness(wave: np.ndarray, num_frames: int) -> np.ndarray:
-    """(T,): the energy of the voice's band about the middle of each frame, of 25 a second; NaN beyond the sound's end."""
+    """(T,): the energy of the voice's band about the middle of each frame, of 25 a second; NaN beyond the end."""
     window = np.hanning(WINDOW).astype(np.float32)
     frequency = np.fft.rfftfreq(WINDOW, 1 / SAMPLE_RATE)
     band = (frequency >= VOICE[0]) & (frequency < VOICE[1])

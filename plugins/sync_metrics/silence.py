@@ -28,18 +28,19 @@ class SilentLipsMetric(Metric):
     """
 
     quantities = (
-        Quantity("silent-motion", "lower", 0, float("inf"), "eyes/s", "How fast the mouth opens and closes in silence, in "
-                 "distances between the eyes a second. Landmarks alone tremble by 0.1 or so."),
-        Quantity("silent-share", "lower", 0, float("inf"), about="The same as a part of how fast it does so in speech."))
-    blindness = ("A smile, a breath and a yawn are motion, too. Behind music or noise there is no silence, and a film without "
-                 "0.2 s of it is not measured. Mouths that never move are perfect.")
+        Quantity("silent-motion", "lower", 0, float("inf"), "eyes/s", "How fast the mouth opens and closes in silence, "
+                 "in distances between the eyes a second. Landmarks alone tremble by 0.1 or so."),
+        Quantity("silent-share", "lower", 0, float("inf"), about="The same as a part of how fast it does so in "
+                         "speech."))
+    blindness = ("A smile, a breath and a yawn are motion, too. Behind music or noise there is no silence, and a film "
+                 "without 0.2 s of it is not measured. Mouths that never move are perfect.")
     needs = frozenset({"face", "sound"})
     frame_rate = FRAME_RATE
 
     @property
     def protocol(self) -> str:
-        return (f"25 fps, outer lips of the 68 points over the distance between the eyes, silence {BELOW:g} dB under the "
-                f"95th percentile of the loudness or {QUIET:g} dBFS, {AROUND} frames away from any sound")
+        return (f"25 fps, outer lips of the 68 points over the distance between the eyes, silence {BELOW:g} dB under "
+                f"the 95th percentile of the loudness or {QUIET:g} dBFS, {AROUND} frames away from any sound")
 
     def begin(self, film: Film) -> Measurement:
         demand(self, film)

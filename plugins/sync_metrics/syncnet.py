@@ -54,7 +54,8 @@ class SyncNetMetric(Metric):
             tracks of more than 100 frames and 100 px; `wav2lip-lrs` squeezes the whole frame to 224 px, which is right
             for films that are crops already, such as those of LRS.
         weights: a local file; by default the one that `fctfg weights` keeps.
-        run: a run folder of fctfg whose loss `syncnet` was trained; instead of weights. Its scale is not the public one.
+        run: a run folder of fctfg whose loss `syncnet` was trained; instead of weights. Its scale is not the public
+            one.
         tracks: what counts where the face that is followed has several tracks: their `mean`, weighted by length; the
             one with the `best` confidence; or the `longest`. The offset is always that of the best.
         min_track: frames that a track must have more of; None for the protocol's.
@@ -63,20 +64,21 @@ class SyncNetMetric(Metric):
         precision: `fp32`, or `bf16`, which is five times as fast where there are matrix units; `auto` takes it there.
     """
 
-    paper = ("Chung and Zisserman, Out of time: automated lip sync in the wild, 2016; Prajwal et al., A Lip Sync Expert "
-             "Is All You Need, 2020, arXiv:2008.10010")
+    paper = ("Chung and Zisserman, Out of time: automated lip sync in the wild, 2016; Prajwal et al., A Lip Sync "
+             "Expert Is All You Need, 2020, arXiv:2008.10010")
     licence = LICENCE
     quantities = (
-        Quantity("lse-c", "higher", 0, float("inf"), about="How much nearer mouth and sound are at the best offset than at "
-                 "the median one. Real speech has 6 to 8; under 2, nobody speaks or nothing fits."),
-        Quantity("lse-d", "lower", 0, float("inf"), about="The distance of mouth and sound at the best offset. Real speech "
-                 "has 6 to 8, and 13 to 15 out of step."),
+        Quantity("lse-c", "higher", 0, float("inf"), about="How much nearer mouth and sound are at the best offset "
+                 "than at the median one. Real speech has 6 to 8; under 2, nobody speaks or nothing fits."),
+        Quantity("lse-d", "lower", 0, float("inf"), about="The distance of mouth and sound at the best offset. Real "
+                 "speech has 6 to 8, and 13 to 15 out of step."),
         Quantity("av-offset", "near zero", -REACH, REACH, "frames", "By how many frames of 25 a second the sound is "
                  "early; below 0 it is late. Means something where lse-c is 2 or more."))
     blindness = ("It rewards what it was taught: systems that are trained against it (Wav2Lip) score better than real "
                  "footage. lse-c and lse-d are those of the best offset, so a constant delay shows in av-offset alone. "
-                 "The crop alone moves lse-d by 1.3 and lse-c by 1.7, compression by about 1. It saw English television; "
-                 "music, a second voice and languages such as Mandarin lower it. It sees nothing of the picture's quality.")
+                 "The crop alone moves lse-d by 1.3 and lse-c by 1.7, compression by about 1. It saw English "
+                 "television; music, a second voice and languages such as Mandarin lower it. It sees nothing of the "
+                 "picture's quality.")
     frame_rate = 25
     test_options = {"min_track": 20, "min_face": 20, "precision": "fp32"}
 
@@ -161,7 +163,7 @@ class _SyncNetMeasurement(Measurement):
 
         return Score({"lse-c": mean(found.confidence for _, found in counted),
                       "lse-d": mean(found.distance for _, found in counted), "av-offset": float(best.offset)},
-                     {"distance over offset": np.stack([found.by_offset for _, found in counted]).T @ weights / sum(weights),
+                     {"distance over offset": np.average([found.by_offset for _, found in counted], 0, weights),
                       "confidence": self._over_time(counted)})
 
     def _over_time(self, counted: list[tuple[int, Agreement]]) -> np.ndarray:

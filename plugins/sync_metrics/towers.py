@@ -59,7 +59,8 @@ class QuickTowers:
 def _over_pictures(layer: FlatConv3d) -> nn.Conv2d:
     """The same convolution as a plain one, which norms can be folded into."""
     frames, *kernel = layer.kernel_size
-    plain = nn.Conv2d(frames * layer.in_channels, layer.out_channels, tuple(kernel), layer.stride[1:], layer.padding[1:])
+    plain = nn.Conv2d(frames * layer.in_channels, layer.out_channels, tuple(kernel), layer.stride[1:],
+                      layer.padding[1:])
     plain.weight.data = layer.weight.data.transpose(1, 2).flatten(1, 2)
     plain.bias.data = layer.bias.data
     return plain.requires_grad_(False).eval()

@@ -43,7 +43,7 @@ NOTHING = Box(0.0, 0.0, 0.0)
 
 
 def boxes(landmarks: np.ndarray) -> list[Box]:
-    """Where S3FD would draw boxes about faces with `landmarks` (T, 68, 2): the crop profile `syncnet`, less its margin."""
+    """Where S3FD would draw boxes about faces (T, 68, 2): the crop profile `syncnet`, less its margin."""
     matrices = find_profile("syncnet").matrices(landmarks)
     halves = matrices[:, 0, 0] / (2 * (1 + CROP_SCALE))
     return [Box(float(half), float(left + (1 + CROP_SCALE) * half), float(top + half))

@@ -19,8 +19,8 @@ def network_of_file(path: str | None, name: str) -> SyncNet:
     path = weight_file("syncnet", path, name)
     tensors, _ = syncnet_v2(read_weights(path))
     network = SyncNet()
-    wanted = {key: value.shape for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
-    found = {key: value.shape for key, value in tensors.items() if not key.endswith("num_batches_tracked")}
+    wanted, found = ({key: value.shape for key, value in state.items() if not key.endswith("num_batches_tracked")}
+                     for state in (network.state_dict(), tensors))
     if wanted != found:
         different = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
         raise BadWeights(f"{path} is not {name}: {', '.join(different[:3])}{' and more' if len(different) > 3 else ''} "
