@@ -296,5 +296,5 @@ def test_real_clips_in_step_are_above_those_moved_by_ten_frames(shared_data):
     for clip in clips:
         curve = next(found for found in measure(Pair(clip.stem, clip), {"openness": OpennessMetric()})
                      if not isinstance(found, float)).score.curves["correlation over offset"]
-        ahead += (curve[15] > curve[5]) + (curve[15] > curve[25])
-    assert ahead > 1.2 * len(clips)
+        ahead += int(curve[15] > max(curve[5], curve[25]))
+    assert clips and ahead > len(clips) / 2
