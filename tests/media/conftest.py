@@ -91,5 +91,16 @@ def _offered(function):
     return pytest.fixture(lambda: function)
 
 
-film, noisy_film, sound_file, encoded_sound = map(_offered, (_film, _noisy_film, _sound_file, _encoded_sound))
+def _offered_in_tmp_path(function):
+    """The same for one that writes a file: a bare name lies in tmp_path, never where pytest was started."""
+
+    @pytest.fixture
+    def offered(tmp_path):
+        return lambda name, *arguments, **options: function(tmp_path / name, *arguments, **options)
+
+    return offered
+
+
+film, noisy_film, sound_file = map(_offered_in_tmp_path, (_film, _noisy_film, _sound_file))
+encoded_sound = _offered(_encoded_sound)
 beep, onset, levels, assert_alike = map(_offered, (_beep, _onset, _levels, _assert_alike))
