@@ -17,6 +17,8 @@ from functools import lru_cache, reduce
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import NoneType, UnionType
+from typing import Union, get_args, get_origin, get_type_hints
 
 import entrypoints
 
@@ -36,6 +38,8 @@ KINDS = {  # kind -> entry-point group
 }
 IN_YAML = {"recipe", "weights"}
 """The kinds whose plugins are YAML files."""
+PLAIN = (int, float, str, bool, NoneType)
+"""The types of options whose values are checked before a plugin is built."""
 
 # What brings a module that a plugin may lack; a plugin's own package answers for everything else.
 EXTRAS = {"mediapipe": "mediapipe", "face_alignment": "face-alignment", "insightface": "insightface",
@@ -178,7 +182,8 @@ def build(kind: str, name: str, **options):
     """Construct the component `name` with `options`.
 
     Raises:
-        BadOption: the constructor does not take one of them, or misses one; the message lists what it takes.
+        BadOption: the constructor does not take one of them, or misses one, or one is a word or a list where a number
+            is wanted; the message lists what it takes.
     """
     cls = find(kind, name).load()
     parameters = inspect.signature(cls).parameters
@@ -188,7 +193,23 @@ def build(kind: str, name: str, **options):
         unknown = next((option for option in options if option not in parameters), "")
         raise errors.BadOption(f"{label(kind)} '{name}': {error}.{suggest(unknown, parameters)} "
                                f"It takes: {', '.join(parameters) or 'nothing'}.") from None
+    for option, wanted in _plain_types(cls).items():
+        value = options.get(option)
+        if isinstance(value, (str, list, dict)) and not isinstance(value, wanted):
+            kinds = " or ".join("none" if kind is NoneType else kind.__name__ for kind in wanted)
+            raise errors.BadOption(f"{label(kind)} '{name}': {option} is {value!r}, and should be {kinds}.")
     return cls(**options)
+
+
+def _plain_types(cls: type) -> dict[str, tuple[type, ...]]:
+    """The types of those of a constructor's options that take plain numbers, words and None alone."""
+    try:
+        hints = get_type_hints(cls.__init__)
+    except Exception:  # names that exist for type checkers only, or are written for a newer Python
+        return {}
+    found = {name: get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+             for name, hint in hints.items()}
+    return {name: kinds for name, kinds in found.items() if all(kind in PLAIN for kind in kinds)}
 
 
 @contextmanager
