@@ -14,7 +14,7 @@ from .asked import Asked, choose
 from .films import find_pairs
 from .measuring import Pair
 from .results import FILE, Results, common_facts
-from .running import How, Say, complain, measure_all, open_folder, there
+from .running import How, Say, check_faces, complain, measure_all, open_folder, there
 from .writing import summary, write_report
 
 FILMS = "films"
@@ -66,8 +66,11 @@ def compare(systems: Sequence[str], out: str | Path, reference: str | Path | Non
     fresh = [system for system in named if not system.is_report]
     if reference is None and (run := next((system for system in fresh if system.is_run), None)):
         raise BadOption(f"{run.path} is a run: give --reference FOLDER, whose videos it is to draw.")
-    folder = open_folder(out)
     metrics = how.metrics or tuple(dict.fromkeys(label for results in reports.values() for label in results.facts))
+    if fresh:  # whatever is wrong with them is said before a folder is made, and before runs draw for hours
+        choose(metrics, pick_device(how.device), there(reference is not None or any(map(_is_table, fresh))))
+        check_faces(how)
+    folder = open_folder(out)
     parts, chosen = dict(reports), None
     if fresh:
         pairs, notes = {}, []
@@ -100,6 +103,11 @@ def draw_films(system: System, real: Sequence[Pair], folder: Path, device: str, 
     return [Pair(pair.name, Path(result.job.out), pair.generated, missing=f"it could not be drawn: {result.problem}"
                  if result.state == "failed" else "")
             for pair, result in zip(real, draw_jobs(jobs, run=str(system.path), device=device, say=say))]
+
+
+def _is_table(system: System) -> bool:
+    """Whether it may name references of its own."""
+    return system.path.suffix.lower() in (".csv", ".tsv")
 
 
 def _loaded(system: System) -> Results:

@@ -91,14 +91,14 @@ def _of_table(table: Path) -> list[Pair]:
     rows = [(line, row) for line, row in rows if any(row)]
     header = [name.lower() for name in rows[0][1]] if rows else []
     if "generated" not in header or (unknown := sorted(set(header) - set(COLUMNS))) or len(set(header)) < len(header):
-        odd = f"unknown column '{unknown[0]}'" if "generated" in header and unknown else "the columns do not fit"
+        odd = ("there is no column generated" if "generated" not in header else
+               f"unknown column '{unknown[0]}'" if unknown else "a column comes twice")
         raise BadJobs(f"{table}, line 1: {odd}. It takes generated, and where wanted reference and name, each once.")
     pairs, taken = [], {}
     for line, row in rows[1:]:
         if len(row) != len(header):
             raise BadJobs(f"{table}, line {line}: {len(row)} cells, and the header has {len(header)}; quote a cell "
-                          "that "
-                          "holds the separator.")
+                          "that holds the separator.")
         cells = {name: cell for name, cell in zip(header, row) if cell}
         if "generated" not in cells:
             raise BadJobs(f"{table}, line {line}: the cell of column generated is empty.")

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from .. import __version__
+from .. import __version__, registry
 from ..errors import BadMedia, MeasuringFailed
+from ..faces import Speaker
 from ..generating import pick_device
 from ..prepare.pool import Died, work_through
 from .asked import Asked, Metrics, choose
@@ -53,9 +54,10 @@ def evaluate(generated: str | Path, out: str | Path, reference: str | Path | Non
         MeasuringFailed: a metric has a bug; raised after the report is written.
     """
     pairs, notes = find_pairs(generated, reference)
-    folder = open_folder(out)
     has_reference = any(pair.reference for pair in pairs)
     chosen = choose(how.metrics, pick_device(how.device), there(has_reference))
+    check_faces(how)
+    folder = open_folder(out)
     name = Path(generated).stem or Path(generated).resolve().name
     results = measure_all({name: pairs}, folder, chosen, how, notes, say)
     write_report(results, folder, embed=embed)
@@ -71,11 +73,22 @@ def there(has_reference: bool) -> frozenset[str]:
     return frozenset({"face", "sound", *(["reference"] if has_reference else [])})
 
 
+def check_faces(how: How) -> None:
+    """Say before anything is measured what is wrong with whom to follow, which would be wrong for every film.
+
+    Raises:
+        FctfgError: there is no such detector, or `speaker` means nobody.
+    """
+    registry.find("detector", how.detector)
+    if how.speaker.strip() != "largest":
+        Speaker.parse(how.speaker, registry.build("detector", how.detector))
+
+
 def open_folder(out: str | Path) -> Path:
     """The folder of a report, made where there is none.
 
     Raises:
-        BadMedia: there is a file of that name, or a folder with something else in it.
+        BadMedia: there is a file of that name, a folder with something else in it, or nothing can be written there.
     """
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
@@ -83,8 +96,11 @@ def open_folder(out: str | Path) -> Path:
     if folder.is_dir() and any(folder.iterdir()) and not (folder / FILE).exists():
         raise BadMedia(f"--out {folder} holds other files, and no report that could be gone on with; name another "
                        "folder.")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / FILE).touch()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FILE).touch()
+    except OSError as error:
+        raise BadMedia(f"--out {folder} cannot be written: {error.strerror}; name another folder.") from None
     return folder
 
 

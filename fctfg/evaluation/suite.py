@@ -18,7 +18,7 @@ from .asked import choose
 from .comparing import FILMS, System
 from .measuring import Pair
 from .results import SIGNS, Column, Results
-from .running import How, Say, complain, measure_all, open_folder, there
+from .running import How, Say, check_faces, complain, measure_all, open_folder, there
 from .testlists import Driven, cross_driven, held_out_films, self_driven, write_film
 from .truth import Truth, agreement
 from .writing import summary, write_report
@@ -61,9 +61,10 @@ def benchmark_systems(suite: Suite, systems: Sequence[str], out: str | Path, how
     if clash := next((name for name in names if names.count(name) > 1), None):
         raise BadOption(f"Two systems are called '{clash}'; name them: --run one=RUN --run other=RUN.")
     recipes = [Run.open(str(system.path)).recipe for system in runs]
-    folder = open_folder(out)
     device = pick_device(how.device)
     choose(how.metrics, device, there(True))  # whatever is wrong with them is said before hours of drawing
+    check_faces(how)
+    folder = open_folder(out)
     films = held_out_films(suite.data, folder / FILMS / "real", suite.clips, recipes, suite.seed, suite.raw)
     notes = [f"{system.name} was trained with nothing held out: it may have seen these clips."
              for system, recipe in zip(runs, recipes) if not recipe.held_out]

@@ -95,7 +95,11 @@ def test_metrics_that_cannot_run_are_named(film, tmp_path):
     (["made", "--reference", "a.mp4"], "give a folder with videos of the same names, or a table of pairs"),
     (["a.mp4", "--out", "taken"], "holds other files"),
     (["empty"], "holds no video"),
+    (["a.mp4", "--metric", "brightness:scale=much"], "metric 'brightness': scale is 'much', and should be float."),
+    (["a.mp4", "--speaker", "left:0"], "'left:0' is no speaker"),
+    (["a.mp4", "--out", "taken/thesis.txt/report"], "--out taken/thesis.txt/report cannot be written: "),
     (["table.csv"], "table.csv, line 1: unknown column 'real'"),
+    (["nameless.csv"], "nameless.csv, line 1: there is no column generated."),
 ])
 def test_what_cannot_be_measured_is_refused_in_one_line(film, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
@@ -105,9 +109,10 @@ def test_what_cannot_be_measured_is_refused_in_one_line(film, tmp_path, monkeypa
         (tmp_path / name).mkdir()
     (tmp_path / "taken" / "thesis.txt").write_text("years of work")
     (tmp_path / "table.csv").write_text("generated,real\na.mp4,b.mp4\n")
+    (tmp_path / "nameless.csv").write_text("film,reference\na.mp4,b.mp4\n")
     done = evaluate(*arguments)
     assert done.exit_code == 1 and done.output.startswith("Error: ") and done.output.count("\n") == 1, done.output
-    assert message in done.output
+    assert message in done.output and not (tmp_path / "report").exists()
 
 
 @pytest.mark.usefixtures("offered")
