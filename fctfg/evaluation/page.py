@@ -12,9 +12,10 @@ from urllib.parse import quote
 
 from ..charts import COLOURS, Panel
 from .results import Cell, Column, Results
+from .statistics import LEAST
 from .svg import to_svg
 from .viewing import viewable
-from .wording import ARROWS, counted, number, remarks
+from .wording import ARROWS, counted, difference_heading, heading, number, remarks
 
 HERE = Path(__file__).parent
 SHOWN = 60
@@ -45,8 +46,11 @@ def _about(results: Results, embed: bool) -> str:
 
 
 def _table(results: Results) -> Iterator[str]:
+    absolute = " Absolute: of sizes, so that early and late do not cancel out; each clip's own has its sign." \
+        if any(map(results.is_absolute, results.columns)) else ""
     yield ("<h2>Means</h2><p>Mean over the clips that every system has a number for, with its 95 % interval (bootstrap "
-           "over clips, seed 0); below it how many clips were scored of how many were given. Best in bold.</p>")
+           f"over clips, seed 0); below it how many clips were scored of how many were given. Best in bold."
+           f"{absolute}</p>")
     yield '<div class="wide"><table id="means"><thead><tr><th>quantity</th><th>protocol</th>'
     yield "".join(f"<th>{escape(system)}</th>" for system in results.systems) + "</tr></thead><tbody>"
     for column in results.columns:
@@ -60,14 +64,15 @@ def _table(results: Results) -> Iterator[str]:
             ends = _ends(number(cell.low), number(cell.high)) if cell.low is not None else ""
             cells.append(f'<td class="number">{mean}{ends}<br><span class="count{_lacking(cell)}" '
                          f'title="{escape(_reasons(cell), True)}">{counted(cell)}</span></td>')
-        yield (f'<tr><th scope="row" title="{escape(column.quantity.about, True)}">{_head(column)} '
+        head = _head(column, heading(results, column))
+        yield (f'<tr><th scope="row" title="{escape(column.quantity.about, True)}">{head} '
                f'<span class="unit">{escape(column.quantity.unit)}</span></th>'
                f'<td class="protocol">{escape(facts.protocol)}</td>{"".join(cells)}</tr>')
     yield "</tbody></table></div>"
 
 
-def _head(column: Column) -> str:
-    return f'{escape(column.title)} <span class="arrow">{ARROWS[column.quantity.better]}</span>'
+def _head(column: Column, title: str) -> str:
+    return f'{escape(title)} <span class="arrow">{ARROWS[column.quantity.better]}</span>'
 
 
 def _ends(low: str, high: str) -> str:
@@ -87,7 +92,8 @@ def _differences(results: Results) -> Iterator[str]:
     if not found:
         return
     yield (f"<h2>Differences to {escape(results.systems[0])}</h2><p>Paired by clip: the system less "
-           f"{escape(results.systems[0])}, mean with its 95 % interval. In bold where 0 lies outside.</p>")
+           f"{escape(results.systems[0])}, mean with its 95 % interval. In bold where 0 lies outside, of {LEAST} clips "
+           "or more.</p>")
     yield '<div class="wide"><table id="differences"><thead><tr><th>quantity</th><th>protocol</th>'
     yield "".join(f"<th>{escape(system)}</th>" for system in results.systems[1:]) + "</tr></thead><tbody>"
     for column in results.columns:
@@ -103,8 +109,9 @@ def _differences(results: Results) -> Iterator[str]:
             text = f"{apart.mean:+.4g}"
             text = f"<b>{text}</b>" if apart.is_sure else text
             ends = _ends(f"{apart.low:+.4g}", f"{apart.high:+.4g}") if apart.n > 1 else ""
-            cells.append(f'<td class="number">{text}{ends}<br><span class="count">{apart.n} clips</span></td>')
-        yield (f'<tr><th scope="row">{_head(column)}</th>'
+            clips = f'{apart.n} clip{"s" if apart.n != 1 else ""}'
+            cells.append(f'<td class="number">{text}{ends}<br><span class="count">{clips}</span></td>')
+        yield (f'<tr><th scope="row">{_head(column, difference_heading(column))}</th>'
                f'<td class="protocol">{escape(results.facts[column.metric].protocol)}</td>{"".join(cells)}</tr>')
     yield "</tbody></table></div>"
 
@@ -173,7 +180,7 @@ def _values(results: Results, clip: str) -> Iterator[str]:
     yield f'<div class="wide"><table class="values"><thead><tr><th>quantity</th>{heads}</tr></thead><tbody>'
     for column in results.columns:
         protocol = results.facts[column.metric].protocol
-        yield f'<tr><th scope="row" title="{escape(protocol, True)}">{_head(column)}</th>'
+        yield f'<tr><th scope="row" title="{escape(protocol, True)}">{_head(column, column.title)}</th>'
         for system in results.systems:
             row, value = results.row(system, column.metric, clip), results.value(system, column, clip)
             why = "no film of this clip" if row is None else "; ".join(filter(None, [row.why, *row.notes]))

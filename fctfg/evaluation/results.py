@@ -129,13 +129,13 @@ class Results:
         """The mean of a system over the clips that all systems have."""
         rows = [self.row(system, column.metric, clip) for clip in self.clips]
         why = Counter((row.why or "it gave no number") if row else "no film of this clip" for row in rows
-                      if not (row and row.state == "scored" and self._has(row, column)))
+                      if not (row and row.state == "scored" and self.has(row, column)))
         n_scored = len(rows) - sum(why.values())
         pooled = self.pooled.get(system, {}).get(column.metric, {}).get(column.quantity.name)
         if pooled is not None:
             return Cell(pooled, None, None, n_scored, n_scored, len(rows), dict(why))
         values = [value for clip in self.shared(column) if (value := self.value(system, column, clip)) is not None]
-        if column.quantity.better == "near zero":
+        if self.is_absolute(column):
             values = [abs(value) for value in values]
         if not values:
             return Cell(None, None, None, 0, n_scored, len(rows), dict(why))
@@ -143,7 +143,12 @@ class Results:
         ends = (None, None) if np.isnan(low) else (low, high)
         return Cell(float(np.mean(values)), *ends, len(values), n_scored, len(rows), dict(why))
 
-    def _has(self, row: Row, column: Column) -> bool:
+    def is_absolute(self, column: Column) -> bool:
+        """Whether means are of absolute values: offsets of +5 and -5 are no agreement. One alone keeps its sign."""
+        return column.quantity.better == "near zero" and len(self.shared(column)) > 1
+
+    def has(self, row: Row, column: Column) -> bool:
+        """Whether a scored row has a number, or what a whole set's is made of."""
         if row.features and column.quantity.name not in row.values:
             return True
         value = row.values.get(column.quantity.name)
@@ -175,6 +180,8 @@ class Results:
         if len(means) < 2 or column.quantity.better not in SIGNS:
             return set()
         sign = SIGNS[column.quantity.better]
+        if column.quantity.better == "near zero":
+            means = {system: abs(mean) for system, mean in means.items()}
         most = max(sign * mean for mean in means.values())
         return {system for system, mean in means.items() if sign * mean == most}
 
@@ -220,7 +227,8 @@ class Results:
 
     def to_dict(self) -> dict[str, Any]:
         table = [{"system": system, "metric": column.metric, "protocol": self.facts[column.metric].protocol,
-                  "quantity": column.quantity.name, "better": column.quantity.better, **vars(self.cell(system, column))}
+                  "quantity": column.quantity.name, "better": column.quantity.better,
+                  "absolute": self.is_absolute(column), **vars(self.cell(system, column))}
                  for column in self.columns for system in self.systems]
         apart = [{"metric": column.metric, "quantity": column.quantity.name, **vars(found)}
                  for column, found in self.differences()]

@@ -13,7 +13,7 @@ from ..files import write_text
 from .page import render_page
 from .results import FILE, Column, Results
 from .statistics import LEAST
-from .wording import ARROWS, counted, number, remarks, told
+from .wording import ARROWS, counted, difference_heading, heading, number, remarks, told
 
 
 def write_report(results: Results, folder: str | Path, embed: bool = False,
@@ -48,11 +48,12 @@ def to_csv(results: Results) -> str:
 def to_latex(results: Results) -> str:
     """Rows of a table, a system each; the best in bold. Comments say what heads each column, by which protocol."""
     columns, systems = results.columns, results.systems
-    lines = ["% " + _tex_comment(f"{number}: {column.title} ({ARROWS[column.quantity.better] or 'no direction'}), "
+    titles = {column: heading(results, column) for column in columns}
+    lines = ["% " + _tex_comment(f"{number}: {title} ({ARROWS[column.quantity.better] or 'no direction'}), "
                                  f"{results.facts[column.metric].protocol}")
-             for number, column in enumerate(columns, start=2)]
-    heads = [_tex(column.title) + {"higher": r" $\uparrow$", "lower": r" $\downarrow$"}.get(column.quantity.better, "")
-             for column in columns]
+             for number, (column, title) in enumerate(titles.items(), start=2)]
+    arrows = {"higher": r" $\uparrow$", "lower": r" $\downarrow$"}
+    heads = [_tex(title) + arrows.get(column.quantity.better, "") for column, title in titles.items()]
     lines.append(" & ".join(["system", *heads]) + r" \\ \midrule")
     best = {column: results.best(column) for column in columns}
     for system in systems:
@@ -84,12 +85,13 @@ def _tex_comment(text: str) -> str:
 
 def summary(results: Results) -> Iterator[str]:
     """The table as lines of text: a row for each quantity and system, then why films were not scored."""
-    yield from _aligned([("metric", "", "system", "mean [95 %]", "scored", "protocol")]
+    mean = "mean [95 %], * best" if len(results.systems) > 1 else "mean [95 %]"
+    yield from _aligned([("metric", "", "system", mean, "scored", "protocol")]
                         + [line for column in results.columns for line in _lines(results, column)])
     if found := list(results.differences()):
         yield ""
         yield from _aligned([("difference, paired", "", "of", "less", "mean [95 %]", "clips", "")] + [
-            (column.title, ARROWS[column.quantity.better], apart.second, apart.first,
+            (difference_heading(column), ARROWS[column.quantity.better], apart.second, apart.first,
              f"{apart.mean:+.4g}" + (f" [{apart.low:+.4g}, {apart.high:+.4g}]" if apart.n > 1 else ""), str(apart.n),
              "" if apart.is_sure else "too few clips to say" if apart.n < LEAST else
              "the same" if apart.low == apart.high == 0 else "could be chance")
@@ -103,7 +105,7 @@ def _lines(results: Results, column: Column) -> Iterator[tuple[str, ...]]:
     for place, system in enumerate(results.systems):
         cell = results.cell(system, column)
         first = place == 0
-        yield (column.title if first else "", ARROWS[column.quantity.better] if first else "", system,
+        yield (heading(results, column) if first else "", ARROWS[column.quantity.better] if first else "", system,
                told(cell) + (" *" if system in best else ""), counted(cell),
                results.facts[column.metric].protocol if first else "")
 

@@ -5,8 +5,12 @@ import pytest
 from click.testing import CliRunner
 
 from fctfg.cli import main
+from fctfg.evaluation.asked import Facts
 from fctfg.evaluation.results import Results
+from fctfg.evaluation.rows import Row
 from fctfg.evaluation.statistics import interval, rank_correlation
+from fctfg.evaluation.writing import summary, to_latex
+from fctfg.interfaces import Quantity
 
 
 def run(*arguments):
@@ -27,6 +31,34 @@ def test_rank_correlation_is_spearmans():
     ranks = np.array([[3, 1.5, 4, 1.5, 5, 6], [2.5, 4, 1, 5.5, 2.5, 5.5]])
     assert rank_correlation(one, other) == pytest.approx(np.corrcoef(ranks)[0, 1])
     assert rank_correlation([1, 2, 3], [2, 4, 9]) == pytest.approx(1) and np.isnan(rank_correlation([1, 2], [3, 3]))
+
+
+def offsets(**found) -> Results:
+    facts = Facts("sync", "as it is", (Quantity("offset", "near zero", -15, 15),), "", "", "", "")
+    rows = [Row(str(clip), "sync", "", "scored", "film.mp4", system=system, values={} if value is None else {"offset": value})
+            for system, values in found.items() for clip, value in enumerate(values)]
+    return Results({"sync": facts}, rows)
+
+
+def test_offsets_are_averaged_without_their_signs_and_said_to_be():
+    several = offsets(ours=[4.0, -4.0, 1.0], theirs=[-3.0, -1.0, -1.0])
+    lines = list(summary(several))
+    assert lines[1].startswith("sync / offset, absolute") and "3.000 [" in lines[1]
+    assert any(line.startswith("sync / offset, absolute") and "-1.333" in line for line in lines[3:])
+    assert several.best(several.columns[0]) == {"theirs"} and "sync / offset, absolute" in to_latex(several)
+    single = offsets(ours=[-4.0], theirs=[3.0])
+    lines = list(summary(single))
+    assert "absolute" not in lines[1] and "-4.000" in lines[1] and single.best(single.columns[0]) == {"theirs"}
+
+
+def test_what_is_missing_is_said_once_for_each_reason():
+    results = offsets(ours=[4.0, None, 1.0])
+    results.facts["other"] = results.facts["sync"]
+    for label in results.facts:
+        results.rows.append(Row("3", label, "", "not measured", "gone.mp4", why="there is no such file", system="ours"))
+    lines = list(summary(Results(results.facts, results.rows)))
+    assert "ours: 1 of 4 (3) not measured by sync, other: there is no such file" in lines
+    assert "ours: 1 of 4 (1) measured, and gave no sync / offset" in lines
 
 
 @pytest.fixture
