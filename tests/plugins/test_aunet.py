@@ -131,6 +131,22 @@ class TestActionUnitsLoss:
             assert float(loss(guess, clip)) == pytest.approx(1, rel=1e-3)
             assert float(loss(Output(clip.frames, speech=true), clip)) == 0
 
+    def test_an_error_that_a_clip_shares_counts_for_less(self):
+        """Beside a slow count: the variance of the error around its mean over the clip, and a share of that mean's square."""
+        draw = torch.Generator().manual_seed(0)
+        true, heard = torch.rand(2, 3, 6, 17, generator=draw)
+        known = torch.rand(3, 6, 17, generator=draw) < 0.6
+        clip, loss = clip_with(true, known), registry.build("loss", "action-units", rest=0.2)
+        loss(Output(clip.frames, speech=heard), clip)  # the deviations
+        total = 0.0
+        for b in range(3):
+            for unit in range(17):
+                error = ((heard - true)[b, known[b, :, unit], unit] / loss.deviation[unit]).tolist()
+                mean = sum(error) / max(1, len(error))
+                total += sum((one - mean) ** 2 + 0.2 * mean**2 for one in error)
+        with torch.no_grad():
+            assert float(loss(Output(clip.frames, speech=heard), clip)) == pytest.approx(total / int(known.sum()), rel=1e-4)
+
     def test_what_is_not_known_plays_no_part(self):
         loss = registry.build("loss", "action-units")
         known = torch.zeros(2, 5, 17, dtype=torch.bool)
