@@ -178,7 +178,7 @@ def suggest(name: str, names) -> str:
     return f" Did you mean '{close[0]}'?" if close else ""
 
 
-def build(kind: str, name: str, **options):
+def build(kind: str, name: str, /, **options):
     """Construct the component `name` with `options`.
 
     Raises:

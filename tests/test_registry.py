@@ -64,11 +64,13 @@ def test_missing_option_is_named():
         registry.build("decoder", "tiny")
 
 
-def test_a_word_or_a_list_for_a_number_is_refused():
-    class Odd:
-        def __init__(self, *, size: int = 1, share: float | None = None, sizes: tuple[int, ...] = (), kind: str = ""):
-            self.given = size, share, sizes, kind
+class Odd:
+    def __init__(self, *, size: int = 1, share: float | None = None, sizes: tuple[int, ...] = (), kind: str = ""):
+        self.given = size, share, sizes, kind
 
+
+def test_a_word_or_a_list_for_a_number_is_refused(monkeypatch):
+    monkeypatch.setattr(registry.Plugin, "load", lambda plugin: Odd)
     with registry.offering("loss", odd=Odd):
         assert registry.build("loss", "odd", size=2, share=1, sizes=[3], kind="x").given == (2, 1, [3], "x")
         with pytest.raises(BadOption, match="loss 'odd': size is 'big', and should be int."):
