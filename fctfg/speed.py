@@ -192,8 +192,8 @@ def render(report: dict[str, Any]) -> Iterator[str]:
     """A report as lines."""
     yield from (_named(report), _asked(report), "")
     stages = list(report["warm"]["stage_ms_per_frame"])
-    head = ("", *stages, "end to end", "frames/s", "real time", "first frame", "memory")
-    rows = [head, ("", *["ms a frame"] * (len(stages) + 1), "", "", "s", "MB")]
+    head = ("", *stages, "end to end", "frames/s", "time taken", "first frame", "memory")
+    rows = [head, ("", *["ms a frame"] * (len(stages) + 1), "", "of its length", "s", "MB")]
     for name in ("cold", "warm"):
         found = report[name]
         whole = 1000 * found["wall_seconds"] / found["frames"]
