@@ -7,7 +7,11 @@ from typing import Iterator
 import numpy as np
 
 from ..faces import CropProfile, paste
+from ..faces.profiles import Fade
 from .draw import Picture
+
+RIM = Fade((0.12, 0.12, 0.88, 0.88), (0.02, 0.02, 0.98, 0.98))
+"""Of faces that a model may change up to the border of the crop, forehead and brows too."""
 
 
 class Paster:
@@ -17,7 +21,7 @@ class Paster:
         self.profile = profile
         self.match_colour = match_colour
         self.canvas = canvas
-        self._masks: dict[int, np.ndarray] = {}
+        self._masks: dict[tuple[Fade, int], np.ndarray] = {}
 
     def paste(self, pictures: Iterator[Picture]) -> Iterator[Picture]:
         """`pictures` with their final pixels. A frame that nothing was drawn for keeps its own."""
@@ -31,12 +35,17 @@ class Paster:
 
     def _mask(self, picture: Picture) -> np.ndarray:
         """(h, w): how much of the drawn face is shown: where the model changed it, else as the profile has it."""
-        if picture.alpha is not None:
-            return picture.alpha
-        size = len(picture.drawn)
-        if size not in self._masks:
-            self._masks[size] = self.profile.mask(size)
-        return self._masks[size]
+        alpha = picture.alpha
+        if alpha is None:
+            return self._faded(self.profile.fade, len(picture.drawn))
+        if max(alpha[0].max(), alpha[-1].max(), alpha[:, 0].max(), alpha[:, -1].max()) > 0:  # it would end in a seam
+            return alpha * self._faded(RIM, len(alpha))
+        return alpha
+
+    def _faded(self, fade: Fade, size: int) -> np.ndarray:
+        if (fade, size) not in self._masks:
+            self._masks[fade, size] = fade.mask(size)
+        return self._masks[fade, size]
 
 
 def show_crops(pictures: Iterator[Picture]) -> Iterator[Picture]:
