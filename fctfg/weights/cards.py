@@ -86,7 +86,8 @@ def known() -> list[Weights]:
 
 
 def card(name: str) -> Weights:
-    """The one that `name` is a name of, whatever the case; one of many under a pattern is given that name.
+    """The one that `name` is a name of, whatever the case, or the beginning of, as yunet is; one of many under a pattern
+    is given that name.
 
     Raises:
         BadWeights: there is none; the message has the nearest.
@@ -94,9 +95,13 @@ def card(name: str) -> Weights:
     cards = known()
     if wanted := next((card for card in cards if card.is_called(name)), None):
         return wanted.model_copy(update={"name": name}) if "<" in wanted.name else wanted
+    beginning = [card for card in cards if re.match(rf"{re.escape(name)}(?![a-z0-9])", card.name, re.IGNORECASE)]
+    if len(beginning) == 1 and "<" not in beginning[0].name:
+        return beginning[0]
     holding = [card.name for card in cards if name.lower() in card.name.lower()]
     hint = f" Did you mean {' or '.join(map(repr, holding))}?" if 0 < len(holding) < 4 else \
-        registry.suggest(name, [card.name for card in cards])
+        registry.suggest(name, [card.name for card in cards]) or \
+        registry.suggest(name.lower(), {re.split(r"[^a-z0-9]", card.name.lower())[0] for card in cards})
     raise BadWeights(f"No public weights called '{name}'.{hint} `fctfg weights list` has them all.")
 
 

@@ -171,7 +171,8 @@ def test_what_cannot_be_fetched_says_where_to_get_it(offered, shelf):
     assert f"Get it from https://example.org/mine, then `fctfg weights import {name}`" in refusal("fetch", name)
     assert "a link begins with https://" in refusal("fetch", name, "--accept-licence", "--url", "ftp://x/y")
     assert f"Did you mean '{name}'?" in refusal("fetch", "min.safetensors")
-    assert "Did you mean 'vgg16-397923af.pth'?" in refusal("fetch", "VGG16")
+    assert "vgg16-397923af.pth was not fetched, as its licence" in refusal("fetch", "VGG16")
+    assert "Did you mean 'yunet'?" in refusal("fetch", "yunett")
 
 
 def test_a_damaged_file_is_fetched_again_and_replaced_when_the_new_one_is_whole(offered, server, published, shelf):
