@@ -34,7 +34,8 @@ class Expression:
     detector: str | None = None
     """A detector that sees action units: the upper face then keeps those of the video that moves."""
     table: str | Path | None = None
-    """A file of action units, a row for each frame, as OpenFace and others write it; NaN leaves one to the sound."""
+    """A file of action units, a row for each frame, as OpenFace and others write it, or an `attributes.txt`; NaN leaves one
+    to the sound."""
     blink: int | None = None
     """Adds blinks, at moments that are drawn by this seed."""
     wanted: Sequence[str] = ()
@@ -86,9 +87,16 @@ class Director:
         return units
 
     def _read(self, path: str | Path, num_frames: int) -> np.ndarray:
-        from ..actionunits import read_action_units
+        from ..actionunits import read_action_units, read_attributes
 
-        return read_action_units(path, num_frames, self.rate)
+        if Path(path).suffix.lower() != ".txt":
+            return read_action_units(path, num_frames, self.rate)
+        units = read_attributes(path).action_units
+        if units is None:
+            raise BadMedia(f"{path} says what is heard at each frame and no action units; give the sound with --audio.")
+        if len(units) < num_frames:
+            raise BadMedia(f"{path} has {len(units)} rows; {num_frames} frames are to be drawn, and each takes one.")
+        return units
 
 
 def _parse(text: str) -> tuple[int, float]:

@@ -9,7 +9,7 @@ import json
 from fractions import Fraction
 from pathlib import Path
 from time import perf_counter
-from typing import Callable, Iterator
+from typing import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -64,11 +64,15 @@ def generate(face: str | Path, audio: str | Path | None, out: str | Path, model:
     """
     began = perf_counter()
     device, out = torch.device(device), Path(out)
-    _keep_apart(out, face, audio, driving, other_driving)
+    outputs = [out, out.with_suffix(".json"), *([Path(plot)] if plot else [])]
+    _keep_apart(outputs, face, audio, driving, other_driving, expression.table)
     by_action_units = is_moved_by_action_units(model)
     if (expression or plot) and not by_action_units:
         raise BadRecipe(f"Recipe '{recipe.name}' is not moved by action units; 'ietafs' is.")
     scene = Scene(face, audio, driving, other_driving, fps, speaker, detector, recipe, by_action_units)
+    if by_action_units and driving and not (expression.detector or expression.table):
+        scene.notes.append(f"the face in {driving} was not read, so sound decides the whole face; --action-units mediapipe "
+                           "keeps its upper face")
     rate = scene.rate
     if scene.moving.is_picture:
         when_audio_is_longer = "freeze"
@@ -163,9 +167,12 @@ def suitable_batch(device: torch.device, footage: Footage) -> int:
     return max(1, min(BATCH.get(device.type, 16), BATCH_BYTES // (3 * footage.width * footage.height)))
 
 
-def _keep_apart(out: Path, *inputs: str | Path | None) -> None:
-    """Refuse to write over what is read."""
-    for path in filter(None, inputs):
-        for written in (out, out.with_suffix(".json")):
+def _keep_apart(outputs: Sequence[Path], *inputs: str | Path | None) -> None:
+    """Refuse to write over what is read, or one output over another."""
+    for number, written in enumerate(outputs):
+        if written in outputs[:number]:
+            raise BadMedia(f"{written} would be written twice; give --plot another name than --out and its report.")
+        for path in filter(None, inputs):
             if written.exists() and Path(path).exists() and written.samefile(path):
-                raise BadMedia(f"{written} would be written over, and it is an input; give another --out.")
+                raise BadMedia(f"{written} would be written over, and it is an input; give another "
+                               f"{'--plot' if number == 2 else '--out'}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 
 import numpy as np
@@ -111,6 +112,35 @@ def test_a_driving_video_keeps_its_upper_face_and_the_sound_its_mouth(shown, tmp
     np.testing.assert_allclose(driven[:, UPPER], np.repeat(np.arange(FRAMES)[:, None] * 20 / 255, len(UPPER), 1), atol=0.03)
     mouth = [NAMES.index(name) for name in MOUTH]
     np.testing.assert_allclose(driven[:, mouth], heard[:, mouth], atol=1e-6)
+
+
+def test_a_driving_video_that_nobody_reads_is_told_of(model, tmp_path, shown):
+    with media.VideoWriter(tmp_path / "moving.mp4", 256, 256, RATE, crf=1) as writer:
+        for _ in range(FRAMES):
+            writer.write(astronaut()[:256, 96:352])
+    warnings = {}
+    for detector in (None, "attentive"):
+        shown(driving=tmp_path / "moving.mp4", detector=detector)
+        warnings[detector] = json.loads((tmp_path / "out.json").read_text())["warnings"]
+    assert len(warnings[None]) == 1 and "--action-units mediapipe keeps its upper face" in warnings[None][0]
+    assert warnings["attentive"] == []
+
+
+def test_attributes_say_the_strengths_of_each_frame(shown, tmp_path):
+    path, said = tmp_path / "attributes.txt", np.linspace(0, 5, FRAMES * 17).reshape(FRAMES, 17).round(2)
+    rows = [f"{number}.jpg {' '.join(map(str, row))}" for number, row in enumerate(said)]
+    path.write_text("\n".join(rows))
+    np.testing.assert_allclose(shown(table=path), said / 5, atol=1e-6)
+    path.write_text("\n".join(rows[:-1]))
+    with pytest.raises(BadMedia, match="has 9 rows; 10 frames are to be drawn"):
+        shown(table=path)
+
+
+def test_a_plot_is_written_over_nothing_else(shown, tmp_path):
+    with pytest.raises(BadMedia, match=r"face.png would be written over, and it is an input; give another --plot"):
+        shown(plot=tmp_path / "face.png")
+    with pytest.raises(BadMedia, match=r"out.mp4 would be written twice"):
+        shown(plot=tmp_path / "out.mp4")
 
 
 def test_blinks_close_the_eyes_every_few_seconds_as_the_seed_says():
