@@ -150,11 +150,14 @@ def run_jobs(jobs: Sequence[Job], *, say: Callable[[str], None] = print, common:
     """Draw all of `jobs`; one that fails is told of, and the others go on. What became of them, in order.
 
     A video that is there already, drawn as it would be now and not older than what it is made from, is kept. `common`
-    holds options for every job, which its own row overrides; `studio` goes to `Studio`.
+    holds options for every job, which its own row overrides, and of `plot` the folder; `studio` goes to `Studio`.
 
     Raises:
-        BadJobs: jobs failed, with the list, after the last.
+        BadJobs: jobs failed, with the list, after the last; or `plot` is a file's name.
     """
+    plots = (common or {}).get("plot")
+    if plots and Path(plots).suffix:
+        raise BadJobs(f"There are many plots to write, so --plot names a folder for them; not {plots}.")
     results = draw_jobs(list(jobs), say=say, common=common, **studio)
     for line in render(results):
         say(line)
@@ -196,10 +199,13 @@ def _problem_of(job: Job) -> str:
 
 
 def _draw(studio: Studio, job: Job, options: dict[str, Any], progress: Callable[[int, int], None]) -> Result:
+    if "plot" in options:
+        options = {**options, "plot": str(Path(options["plot"]) / f"{Path(job.out).stem}.png")}
     if report := _made_before(studio, job, options):
         return Result(job, "kept", report)
     try:
-        Path(job.out).parent.mkdir(parents=True, exist_ok=True)
+        for written in filter(None, (job.out, options.get("plot"))):
+            Path(written).parent.mkdir(parents=True, exist_ok=True)
         return Result(job, "done", studio.draw(job.face, job.audio, job.out, progress=progress, **options))
     except (FctfgError, OSError) as error:
         return Result(job, "failed", problem=" ".join(str(error).split()))
@@ -210,7 +216,7 @@ def _draw(studio: Studio, job: Job, options: dict[str, Any], progress: Callable[
 
 def _made_before(studio: Studio, job: Job, options: dict[str, Any]) -> dict[str, Any]:
     """The report of an earlier run that drew the same from the same files; empty where there is none."""
-    out, inputs = Path(job.out), [job.face, job.audio, options.get("driving"), options.get("other_driving")]
+    out, inputs = Path(job.out), [job.face, job.audio, *map(options.get, ("driving", "other_driving", "au_file"))]
     try:
         report = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
         newest = max(Path(path).stat().st_mtime for path in inputs if path)

@@ -16,7 +16,7 @@ from fctfg import generating, media, registry
 from fctfg.cli import main
 from fctfg.errors import BadJobs
 from fctfg.interfaces import Detector
-from fctfg.jobs import Result, jobs_of_folder, read_jobs, render
+from fctfg.jobs import Result, jobs_of_folder, read_jobs, render, run_jobs
 
 HEADER = "face,audio,out\n"
 
@@ -135,6 +135,11 @@ def test_options_of_one_drawing_do_not_go_with_a_table(table, run):
         done = run("--batch", jobs, *option)
         assert done.exit_code == 2 and f"{option[0]} goes with one drawing; with --batch" in done.output
     assert "Give --face, a video or a picture; or --batch TABLE.csv for many." in run().output
+
+
+def test_many_plots_go_into_a_folder():
+    with pytest.raises(BadJobs, match="--plot names a folder for them; not units.png"):
+        run_jobs([], common={"plot": "units.png"})
 
 
 def test_the_table_of_results_lines_up(table):
