@@ -237,7 +237,8 @@ def prepare(raw, out, shard, **options):
     from .recipe import Recipe
 
     fitting = [recipe.name for recipe in Recipe.installed() if recipe.crop == options["crop"] and recipe.stages]
-    recipe = "wav2lip" if "wav2lip" in fitting else next(iter(fitting), f"RECIPE --set crop={options['crop']}")
+    wanted = "ietafs" if options["action_units"] else "wav2lip"
+    recipe = wanted if wanted in fitting else next(iter(fitting), f"RECIPE --set crop={options['crop']}")
     click.echo(f"{summary}.\nSee {out}/manifest.json. Next: fctfg train --recipe {recipe} --data {shlex.quote(out)}")
 
 
@@ -255,10 +256,10 @@ def prepare(raw, out, shard, **options):
               help="Whether a video ends with the sound or goes on with its mouth closed.")
 @click.option("--driving", type=click.Path(), help="A video whose head moves the picture --face; it also speaks where there is no --audio.")
 @click.option("--au", multiple=True, metavar="NAME=STRENGTH", help="Hold an action unit, as in AU12=0.8; for recipes that they move.")
-@click.option("--au-file", type=click.Path(), help="Action units by frame, a table as OpenFace, py-feat and others write it.")
+@click.option("--au-file", type=click.Path(), help="Action units by frame, a table as OpenFace, py-feat and others write it, or attributes.txt.")
 @click.option("--action-units", metavar="DETECTOR", help="Keep those of the upper face of the video, as this detector sees them.")
 @click.option("--blink", type=int, metavar="SEED", help="Add blinks, at moments that this number decides.")
-@click.option("--plot", type=click.Path(), help="A PNG of the action units drawn, and of where the picture was changed.")
+@click.option("--plot", type=click.Path(), help="A PNG of the action units drawn, and of where the picture was changed; a folder where there are many.")
 @click.option("--motion", type=float, default=1.0, show_default=True, help="Scale of the motion: 0 keeps still, 1 is as it comes.")
 @click.option("--blend", "other_driving", type=click.Path(), help="Another driving video whose motion is blended in.")
 @click.option("--blend-share", "blend", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="How much of the motion is --blend's.")
