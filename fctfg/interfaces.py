@@ -221,6 +221,9 @@ class Decoder(Component):
 
     needs: ClassVar[frozenset[str]] = frozenset()
     """The optional fields of Latent it cannot draw without: "skips", "deltas"."""
+    blends: ClassVar[bool] = False
+    """Whether its frames are what it drew blended by alpha with the picture that it was shown. Generating then takes the
+    two apart, and blends what was drawn into the video at the video's own resolution."""
 
     codes: CodeShape
     """The style codes it takes per frame."""

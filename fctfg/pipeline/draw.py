@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import FctfgError
 from ..faces import hide_mouth
-from ..interfaces import SAMPLE_RATE, Clip
+from ..interfaces import SAMPLE_RATE, Clip, Output
 from ..model import TalkingFace
 
 
@@ -90,8 +90,10 @@ class Artist:
     def _fits(self, faces: list[Picture], wanted: slice) -> bool:
         """Draw the `wanted` ones among consecutive `faces` at once; False where memory ran out over it."""
         try:
-            output = self.model(self.clip(faces))
-            drawn = ((output.frames[0, wanted].clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+            clip = self.clip(faces)
+            output = self.model(clip)
+            frames = unblended(output, clip.source) if self.model.decoder.blends else output.frames
+            drawn = ((frames[0, wanted].clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
             alpha = None if output.alpha is None else output.alpha[0, wanted, 0].clamp(0, 1).cpu().numpy()
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
@@ -157,6 +159,12 @@ class Artist:
         heard[max(0, -start):][:len(inside)] = inside
         times = [float(number / self.frame_rate - Fraction(start, SAMPLE_RATE)) for number in numbers]
         return torch.from_numpy(heard).to(self.device)[None], torch.tensor(times, device=self.device)
+
+
+def unblended(output: Output, pictures: Tensor) -> Tensor:
+    """What was drawn over `pictures` (B, K, 3, H, W), K being 1 or T, before alpha blended the two; where alpha leaves
+    nothing of it, whatever."""
+    return pictures + (output.frames - pictures) / output.alpha.clamp(min=1 / 255)
 
 
 def is_moved_by_action_units(model: TalkingFace) -> bool:

@@ -89,7 +89,7 @@ def generate(face: str | Path, audio: str | Path | None, out: str | Path, model:
 
         artist = Artist(model, wave, rate, device, batch, scene.canvas and scene.canvas.crop,
                         recipe.references.generate == "same" and not scene.canvas, recipe.hide_mouth > 0 and not scene.own_sound)
-        paster = Paster(scene.profile, match_colour, scene.canvas)
+        paster = Paster(scene.profile, match_colour and not model.decoder.blends, scene.canvas)
         tally = Tally()
         director = Director(expression, rate, expected) if by_action_units else None
         chart = Chart(rate) if plot else None

@@ -33,6 +33,7 @@ class GANimationDecoder(Decoder):
     paper = PAPER
     licence = LICENCE
     needs = frozenset({"skips"})
+    blends = True
     codes = CodeShape(1, len(NAMES))
     test_options = {"g_conv_dim": 4, "g_repeat": 1}
 

@@ -77,7 +77,7 @@ def test_the_sound_reaches_as_far_as_the_encoder_hears(model):
         context = (0.3, 0.2)
 
     class Model(torch.nn.Module):
-        visual_encoder = model.visual_encoder
+        visual_encoder, decoder = model.visual_encoder, model.decoder
         audio_encoder = Encoder()
         fusion = model.fusion
 
@@ -134,7 +134,8 @@ class Small:
 
     def __init__(self, model, holds, error):
         self.model, self.holds, self.error, self.tried = model, holds, error, []
-        self.visual_encoder, self.audio_encoder, self.fusion = model.visual_encoder, model.audio_encoder, model.fusion
+        self.visual_encoder, self.audio_encoder = model.visual_encoder, model.audio_encoder
+        self.fusion, self.decoder = model.fusion, model.decoder
 
     def __call__(self, clip):
         self.tried.append(clip.frames.shape[1])
@@ -186,7 +187,8 @@ def test_a_model_that_looks_around_sees_the_neighbours_across_batches(model, bat
     class Around(torch.nn.Module):
         """Draws each frame as the mean of its neighbours' numbers, the last one going on beyond the ends."""
 
-        visual_encoder, audio_encoder, fusion = model.visual_encoder, model.audio_encoder, torch.nn.Identity()
+        visual_encoder, audio_encoder, decoder = model.visual_encoder, model.audio_encoder, model.decoder
+        fusion = torch.nn.Identity()
         fusion.reach = reach
 
         def forward(self, clip):

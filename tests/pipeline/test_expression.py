@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from skimage.data import astronaut
 
@@ -141,6 +142,25 @@ def test_a_plot_is_written_over_nothing_else(shown, tmp_path):
         shown(plot=tmp_path / "face.png")
     with pytest.raises(BadMedia, match=r"out.mp4 would be written twice"):
         shown(plot=tmp_path / "out.mp4")
+
+
+def test_what_is_drawn_is_blended_into_the_picture_by_alpha_once(shown, model, monkeypatch, tmp_path):
+    """Half red, half the portrait's own sharp pixels, whatever the size that the model draws at."""
+    written = []
+
+    class Recording(media.VideoWriter):
+        def write(self, frame):
+            written.append(frame.copy())
+            super().write(frame)
+
+    monkeypatch.setattr(media, "VideoWriter", Recording)
+    red = torch.tensor([1.0, -1, -1])[:, None, None]
+    monkeypatch.setattr(model.decoder, "look", lambda pictures, _: (
+        torch.full_like(pictures[:, :1], 0.5), red.expand_as(pictures)))
+    shown()
+    face = np.s_[110:150, 110:150]
+    expected = 0.5 * np.array([255, 0, 0]) + 0.5 * astronaut()[:256, 96:352][face]
+    assert np.abs(written[0][face] - expected).max() < 3
 
 
 def test_blinks_close_the_eyes_every_few_seconds_as_the_seed_says():
