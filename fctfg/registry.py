@@ -42,8 +42,8 @@ PLAIN = (int, float, str, bool, NoneType)
 """The types of options whose values are checked before a plugin is built."""
 
 # What brings a module that a plugin may lack; a plugin's own package answers for everything else.
-EXTRAS = {"mediapipe": "mediapipe", "face_alignment": "face-alignment", "insightface": "insightface",
-          "transformers": "speech", "cv2": "yunet"}
+EXTRAS = {"mediapipe": "mediapipe", "face_alignment": "face-alignment", "onnxruntime": "insightface",
+          "insightface": "insightface", "transformers": "speech", "cv2": "yunet"}
 
 _offered: dict[tuple[str, str], Plugin] = {}
 
