@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 from pathlib import Path
 
+import fill
 import numpy as np
 import pytest
 import torch
+from goldens import GOLDEN, golden_inputs
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,19 +24,8 @@ from fctfg_plugins.arcface import IRSE50, IResNet
 from fctfg_plugins.arcface.iresnet import BLOCKS
 from fctfg_plugins.arcface.public import recognition, recognition_and_body
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 NETWORKS = {"irse50": IRSE50, "iresnet50": IResNet}
 SMALL = {"crop": "face", "scale": 1 / 64}
-
-
-def _load_fill():
-    spec = importlib.util.spec_from_file_location("fill", GOLDEN / "fill.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fill = _load_fill()
 
 
 def filled(network: nn.Module, name: str) -> nn.Module:
@@ -44,10 +34,6 @@ def filled(network: nn.Module, name: str) -> nn.Module:
     missing, unexpected = network.load_state_dict(state, strict=False, assign=True)
     assert not unexpected and all(key.endswith("num_batches_tracked") for key in missing)
     return network.eval()
-
-
-def golden_inputs(name: str) -> dict[str, Tensor]:
-    return {key: torch.from_numpy(value) for key, value in fill.inputs(str(GOLDEN / name)).items()}
 
 
 def check_golden(outputs: dict[str, Tensor], name: str) -> None:

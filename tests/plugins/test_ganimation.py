@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-from pathlib import Path
 
+import fill
 import numpy as np
 import pytest
 import torch
+from goldens import GOLDEN, golden_inputs
 from torch import Tensor, nn
 
 from fctfg import registry
@@ -24,26 +24,11 @@ from fctfg_plugins.aunet.table import held_out_table
 from fctfg_plugins.ganimation.critic import known_mse, variation, wanted
 from fctfg_plugins.ganimation.fusion import parabola
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 SMALL = {"g_conv_dim": 4, "g_repeat": 1}
-
-
-def _load_fill():
-    spec = importlib.util.spec_from_file_location("fill", GOLDEN / "fill.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fill = _load_fill()
 
 
 def golden_state(name: str) -> dict[str, Tensor]:
     return {key: torch.from_numpy(value) for key, value in fill.state(str(GOLDEN / name)).items()}
-
-
-def golden_inputs(name: str) -> dict[str, Tensor]:
-    return {key: torch.from_numpy(value) for key, value in fill.inputs(str(GOLDEN / name)).items()}
 
 
 def network_of_g(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from pathlib import Path
 
+import fill
 import numpy as np
 import pytest
 import torch
+from goldens import GOLDEN, golden_inputs, golden_keys
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,18 +25,7 @@ from fctfg_plugins.hyperstyle.hypernetwork import Hypernetwork, SeparableKernel,
 from fctfg_plugins.hyperstyle.public import translate
 from fctfg_plugins.stylegan2.decoder import StyleGAN2Decoder
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 SIZE = 32
-
-
-def _load_fill():
-    spec = importlib.util.spec_from_file_location("fill", GOLDEN / "fill.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fill = _load_fill()
 
 
 def layers_of(size: int, channel_multiplier: int = 2) -> tuple[DeltaShape, ...]:
@@ -91,17 +81,8 @@ def pictures(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(*shape, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-def golden_keys(name: str) -> dict[str, tuple[int, ...]]:
-    listed = json.loads((GOLDEN / name / "keys.json").read_text(encoding="utf-8"))
-    return {key: tuple(shape) for key, shape, _ in listed}
-
-
 def repeated(name: str) -> dict[str, str]:
     return json.loads((GOLDEN / name / "fill.json").read_text(encoding="utf-8"))["alias"]
-
-
-def golden_inputs(name: str) -> dict[str, Tensor]:
-    return {key: torch.from_numpy(value) for key, value in fill.inputs(str(GOLDEN / name)).items()}
 
 
 def load_golden(module: nn.Module, name: str) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 from pathlib import Path
 
+import fill
 import numpy as np
 import pytest
 import torch
+from goldens import GOLDEN
 from torch import Tensor, nn
 
 from fctfg import audio, registry
@@ -24,7 +25,6 @@ from fctfg_plugins.lipgan import public
 from fctfg_plugins.lipgan.blocks import SampleNorm
 from fctfg_plugins.lipgan.critic import contrastive, distances
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 SMALL = {"scale": 1 / 16}
 GENERATORS = {  # golden: layers, variant, audio encoder, width of the speech, parameters with the running statistics
     "lipgan_mel27_gen_residual": (145, "residual", "lipgan", 512, 49_573_971),
@@ -33,16 +33,6 @@ GENERATORS = {  # golden: layers, variant, audio encoder, width of the speech, p
     "lipgan_gen_basic": (47, "basic", "lipgan-mfcc", 256, 24_934_739),
 }
 CRITICS = {"lipgan_mel27_disc": "mel", "lipgan_disc": "mfcc"}
-
-
-def _load_fill():
-    spec = importlib.util.spec_from_file_location("fill", GOLDEN / "fill.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fill = _load_fill()
 
 
 def golden_inputs(name: str) -> dict[str, Tensor]:

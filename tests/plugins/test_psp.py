@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import math
 from functools import cache
 from pathlib import Path
 
+import fill
 import numpy as np
 import pytest
 import torch
+from goldens import GOLDEN, golden_keys
 from torch import Tensor, nn
 
 from fctfg import registry
@@ -21,26 +21,10 @@ from fctfg_plugins.arcface.irse import feature_maps
 from fctfg_plugins.psp.encoders import ALL_IN
 from fctfg_plugins.psp.public import translate
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 GOLDENS = {"psp_gradual_256": ("psp", 256), "psp_gradual_1024": ("psp", 1024), "e4e_encoder_256": ("e4e", 256),
            "e4e_encoder_1024": ("e4e", 1024), "psp_backbone_w": ("psp-w", 1024),
            "psp_backbone_wplus": ("psp-w-plus", 1024)}
 NAMES = ["psp", "e4e", "psp-w", "psp-w-plus"]
-
-
-def _load_fill():
-    spec = importlib.util.spec_from_file_location("fill", GOLDEN / "fill.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fill = _load_fill()
-
-
-def golden_keys(name: str) -> dict[str, tuple[int, ...]]:
-    listed = json.loads((GOLDEN / name / "keys.json").read_text(encoding="utf-8"))
-    return {key: tuple(shape) for key, shape, _ in listed}
 
 
 def golden_encoder(name: str, skip: tuple[str, ...] = ()) -> nn.Module:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import math
 from pathlib import Path
 
+import fill
 import numpy as np
 import pytest
 import torch
+from goldens import GOLDEN, golden_inputs, golden_keys
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,31 +22,10 @@ from fctfg_plugins.stylegan2.discriminator import Discriminator
 from fctfg_plugins.stylegan2.gan import gradient_penalty
 from fctfg_plugins.stylegan2.layers import EqualLinear
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-
-
-def _load_fill():
-    spec = importlib.util.spec_from_file_location("fill", GOLDEN / "fill.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fill = _load_fill()
-
 
 def golden_state(name: str) -> dict[str, Tensor]:
     """Every weight and every noise map, but not the filters, which a network has of its own."""
     return {key: torch.from_numpy(np.asarray(value)) for key, value in fill.state(str(GOLDEN / name)).items()}
-
-
-def golden_inputs(name: str) -> dict[str, Tensor]:
-    return {key: torch.from_numpy(value) for key, value in fill.inputs(str(GOLDEN / name)).items()}
-
-
-def golden_keys(name: str) -> dict[str, tuple[int, ...]]:
-    listed = json.loads((GOLDEN / name / "keys.json").read_text(encoding="utf-8"))
-    return {key: tuple(shape) for key, shape, _ in listed}
 
 
 def check_golden(outputs: dict[str, Tensor], name: str, tolerance: float = 1e-4) -> None:

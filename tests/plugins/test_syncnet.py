@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import re
 import textwrap
 from pathlib import Path
 
+import fill
 import numpy as np
 import pytest
 import torch
 import yaml
-from torch import Tensor, nn
+from goldens import GOLDEN, golden_inputs
+from torch import nn
 from torch.nn import functional as F
 
 from fctfg import audio, registry
@@ -30,22 +31,7 @@ from fctfg.trainer import build_losses, lay_out_channels_last
 from fctfg_plugins.syncnet import SyncNet, agreement, distances, lip_sync, median_filter, shown
 from fctfg_plugins.syncnet import offset as offset_module
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 SMALL = {"scale": 1 / 32}
-
-
-def _load_fill():
-    spec = importlib.util.spec_from_file_location("fill", GOLDEN / "fill.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fill = _load_fill()
-
-
-def golden_inputs(name: str) -> dict[str, Tensor]:
-    return {key: torch.from_numpy(value) for key, value in fill.inputs(str(GOLDEN / name)).items()}
 
 
 def check_golden(outputs: dict, name: str) -> None:
@@ -289,7 +275,6 @@ class TestSyncNetLoss:
                 with torch.no_grad():
                     expected = loss.network.head(mouths[:, window], loss.network.towers.listen(cepstra))
                 torch.testing.assert_close(odds[:, window, place], expected, rtol=0, atol=1e-4)
-
 
 
 @pytest.fixture(scope="module")

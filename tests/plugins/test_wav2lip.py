@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
-from pathlib import Path
 
+import fill
 import numpy as np
 import pytest
 import torch
+from goldens import GOLDEN, golden_inputs, golden_keys
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,28 +21,8 @@ from fctfg.model import TalkingFace, build_model
 from fctfg.recipe import PARTS, Recipe
 from fctfg.testing import random_clip
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 CODES = CodeShape(1, 512)
 SMALL = {"scale": 1 / 16}
-
-
-def _load_fill():
-    spec = importlib.util.spec_from_file_location("fill", GOLDEN / "fill.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fill = _load_fill()
-
-
-def golden_inputs(name: str) -> dict[str, Tensor]:
-    return {key: torch.from_numpy(value) for key, value in fill.inputs(str(GOLDEN / name)).items()}
-
-
-def golden_keys(name: str) -> dict[str, tuple[int, ...]]:
-    listed = json.loads((GOLDEN / name / "keys.json").read_text(encoding="utf-8"))
-    return {key: tuple(shape) for key, shape, _ in listed}
 
 
 def load_golden(module: nn.Module, name: str, rename=lambda key: key) -> None:
