@@ -254,9 +254,10 @@ class Trainer:
                 for name in stage.critics:
                     scalars = self.losses[name].train_critic(outputs[-1].detach(), clip)
                     report.update({f"{name}/{key}": value for key, value in scalars.items()})
-                total = sum(self._weigh(stage, output, clip, report) for output in outputs) / len(outputs)
-                if total.requires_grad:
-                    report["total"] = total
+                if optimizer or self._report_is_due(stage):
+                    total = sum(self._weigh(stage, output, clip, report) for output in outputs) / len(outputs)
+                    if total.requires_grad:
+                        report["total"] = total
             if not optimizer:
                 finite &= all(math.isfinite(report[f"{name}/critic"]) for name in stage.critics)
                 continue
