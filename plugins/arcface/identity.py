@@ -69,7 +69,7 @@ class IdentityLoss(Loss):
             raise BadRecipe(f"loss 'identity': no public network has its channels scaled by {scale}; leave out scale "
                             "or weights.")
         path = weights or (find(FILES[network]) if scale == 1 else None)
-        if path and not fill(self.network, network, path) and weights:
+        if path and fill(self.network, network, path) != network and weights:
             raise BadWeights(f"{weights} does not hold the weights of network '{network}'; give {FILES[network]} of "
                              "its authors, or the network that it is of.")
 

@@ -45,18 +45,18 @@ def recognition_and_body(weights: PublicWeights) -> tuple[dict[str, Tensor], dic
     return {**tensors, **layers}, settings
 
 
-def fill(network: nn.Module, name: str, path: str | Path) -> bool:
-    """Copy the public file `path` into `network`, which is the one called `name`; whether the file is of that one."""
+def fill(network: nn.Module, name: str, path: str | Path) -> str | None:
+    """Copy the public file `path` into `network` where the file is of the one called `name`; of which it is, if any."""
     found, settings = recognition(read_weights(path))
     if settings.get(NETWORK) != name:
-        return False
+        return settings.get(NETWORK)
     tensors = {key.removeprefix("identity."): tensor for key, tensor in found.items()}
     counted = {key: tensor for key, tensor in network.state_dict().items() if key.endswith("num_batches_tracked")}
     try:
         network.load_state_dict({**counted, **tensors})
     except RuntimeError as error:
         raise BadWeights(f"{path} is not whole: {' '.join(str(error).split())[:200]}") from None
-    return True
+    return name
 
 
 def _iresnet(weights: PublicWeights, tensors: dict[str, Tensor]) -> str:

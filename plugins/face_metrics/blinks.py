@@ -6,7 +6,7 @@ import numpy as np
 
 from fctfg.errors import CannotMeasure
 from fctfg.interfaces import Film, Measurement, Metric, Moments, Quantity, Score
-from fctfg.measuring import NO_FACE, demand
+from fctfg.metrics import NO_FACE, demand
 
 SHUT = 0.7
 """Of the opening that the eyes have when they are open, under which they are shut: landmark models seldom close

@@ -8,7 +8,7 @@ from fctfg import registry
 from fctfg.action_units import MOUTH, NAMES
 from fctfg.errors import BadOption
 from fctfg.interfaces import Detector, Film, Measurement, Metric, Moments, Quantity
-from fctfg.measuring import FrameMeans, demand, unknown
+from fctfg.metrics import FrameMeans, demand, unknown
 
 NOBODY = np.full((64, 64, 3), 127, np.uint8), np.linspace(16, 48, 2 * 68, dtype=np.float32).reshape(68, 2)
 """A grey picture, and the points of a face that is not there."""

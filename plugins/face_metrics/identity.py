@@ -10,15 +10,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from fctfg import registry
-from fctfg.checkpoints import read_weights
 from fctfg.errors import BadOption, BadWeights
 from fctfg.faces import crop, find_profile
 from fctfg.interfaces import Film, Measurement, Metric, Moments, Quantity
-from fctfg.measuring import FrameMeans, demand, unknown, weight_file
+from fctfg.metrics import FrameMeans, demand, unknown, weight_file
 from fctfg.registry import suggest
 from fctfg_plugins.arcface.iresnet import BLOCKS, IResNet
 from fctfg_plugins.arcface.irse import IRSE50
-from fctfg_plugins.arcface.public import recognition
+from fctfg_plugins.arcface.public import fill
 
 Look = Callable[[list[np.ndarray], np.ndarray], np.ndarray]
 """From frames and the landmarks of their faces to vectors (n, D)."""
@@ -120,12 +119,8 @@ def filled(backbone: str, path) -> nn.Module:
         BadWeights: it is another file.
     """
     network = IRSE50() if backbone == "irse50" else IResNet(BLOCKS[backbone])
-    tensors, settings = recognition(read_weights(path))
-    tensors = {name.removeprefix("identity."): tensor for name, tensor in tensors.items()}
-    if not tensors or backbone not in settings.values():
-        known = next(iter(settings.values()), None)
+    known = fill(network, backbone, path)
+    if known != backbone:
         raise BadWeights(f"{path} is not what backbone {backbone} reads ({FILES[backbone]})"
                          f"{f'; give backbone={known}' if known else ''}.")
-    counted = {name: tensor for name, tensor in network.state_dict().items() if name.endswith("num_batches_tracked")}
-    network.load_state_dict({**counted, **tensors})
     return network

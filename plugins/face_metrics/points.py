@@ -7,7 +7,7 @@ import numpy as np
 from fctfg.errors import BadOption
 from fctfg.faces.profiles import STILL, Measures
 from fctfg.interfaces import Film, Measurement, Metric, Moments, Quantity
-from fctfg.measuring import FrameMeans, demand, unknown
+from fctfg.metrics import FrameMeans, demand, unknown
 from fctfg.registry import suggest
 
 MOUTH = slice(48, 68)

@@ -9,7 +9,7 @@ import numpy as np
 from fctfg.data.heads import Look, Pose, Shape
 from fctfg.errors import CannotMeasure
 from fctfg.interfaces import Film, Measurement, Metric, Moments, Quantity, Score
-from fctfg.measuring import NO_FACE, demand
+from fctfg.metrics import NO_FACE, demand
 
 RIGID = (36, 39, 42, 45, *range(27, 36))
 """Of the iBUG points: the corners of the eyes and the nose, which neither speech nor the brows move."""

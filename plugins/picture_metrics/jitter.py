@@ -8,7 +8,7 @@ import numpy as np
 
 from fctfg.errors import CannotMeasure
 from fctfg.interfaces import Film, Measurement, Moments, Quantity, Score
-from fctfg.measuring import demand
+from fctfg.metrics import demand
 
 from .pictures import GREY, RegionMetric
 

@@ -8,7 +8,7 @@ import torch
 from fctfg.checkpoints import read_weights
 from fctfg.errors import BadOption
 from fctfg.interfaces import Film, Measurement, Moments, Quantity
-from fctfg.measuring import FrameMeans, demand, unknown, weight_file
+from fctfg.metrics import FrameMeans, demand, unknown, weight_file
 from fctfg.registry import suggest
 from fctfg.weights import need
 from fctfg_plugins.perceptual.lpips import HEADS, LPIPS, NETS

@@ -9,7 +9,7 @@ import torch
 
 from fctfg.errors import BadOption, CannotMeasure
 from fctfg.interfaces import Film, Measurement, Metric, Moments, Quantity, Score
-from fctfg.measuring import NO_FACE, FrameMeans, Region, Shown, demand, unknown
+from fctfg.metrics import NO_FACE, FrameMeans, Region, Shown, demand, unknown
 
 from .similarity import LEAST, LEAST_SCALES, ms_ssim, ssim
 

@@ -13,7 +13,7 @@ from torch import nn
 from fctfg.checkpoints import read_weights
 from fctfg.errors import BadOption, BadWeights, CannotMeasure
 from fctfg.interfaces import Film, Measurement, Metric, Moments, Quantity, Score
-from fctfg.measuring import Region, demand, weight_file
+from fctfg.metrics import Region, demand, weight_file
 
 from . import i3d, inception
 from .frechet import frechet_distance

@@ -10,7 +10,7 @@ import torch
 from fctfg.errors import BadRun, CannotMeasure
 from fctfg.faces import crop, find_profile
 from fctfg.interfaces import FRAME_RATE, Film, Measurement, Metric, Moments, Quantity, Score
-from fctfg.measuring import NO_FACE, demand
+from fctfg.metrics import NO_FACE, demand
 from fctfg.synccheck import SyncChecker, open_judge, weigh
 
 REACH = 15

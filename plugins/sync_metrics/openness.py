@@ -7,7 +7,7 @@ import numpy as np
 from fctfg.errors import BadOption, CannotMeasure
 from fctfg.faces.profiles import Measures
 from fctfg.interfaces import FRAME_RATE, SAMPLE_RATE, Film, Measurement, Metric, Moments, Quantity, Score
-from fctfg.measuring import NO_FACE, demand
+from fctfg.metrics import NO_FACE, demand
 
 REACH = 15
 """Frames by which the sound is tried early and late."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from fctfg.errors import CannotMeasure
 from fctfg.interfaces import FRAME_RATE, Film, Measurement, Metric, Moments, Quantity, Score
-from fctfg.measuring import NO_FACE, demand
+from fctfg.metrics import NO_FACE, demand
 
 from .openness import loudness, opening
 

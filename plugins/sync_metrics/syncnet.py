@@ -9,7 +9,7 @@ import torch
 
 from fctfg.errors import BadOption, CannotMeasure
 from fctfg.interfaces import Film, Measurement, Metric, Moments, Quantity, Score
-from fctfg.measuring import NO_FACE, demand
+from fctfg.metrics import NO_FACE, demand
 from fctfg.registry import suggest
 from fctfg_plugins.syncnet import Agreement, SyncNet, agreement, median_filter
 from fctfg_plugins.syncnet.network import LICENCE, WINDOW

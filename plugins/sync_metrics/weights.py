@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fctfg.checkpoints import read_weights
 from fctfg.errors import BadRun, BadWeights
-from fctfg.measuring import weight_file
+from fctfg.metrics import weight_file
 from fctfg.synccheck import open_judge
 from fctfg_plugins.syncnet import SyncNet, SyncNetLoss
 from fctfg_plugins.syncnet.public import syncnet_v2

@@ -120,7 +120,7 @@ class TestLPIPS:
     def test_in_stretches_it_equals_the_network_on_each_frame(self):
         watched = drawn_film(frames=9)
         score = score_of(TestLPIPSContract().make(), watched, 4)
-        from fctfg.measuring import Region
+        from fctfg.metrics import Region
 
         net = network()
         for place, picture, reference in Region("face", 32).show(watched.moments(0, 9)):

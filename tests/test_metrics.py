@@ -9,7 +9,7 @@ import pytest
 
 from fctfg.errors import BadOption, BadWeights, CannotMeasure
 from fctfg.faces import PROFILES, crop
-from fctfg.measuring import FrameMeans, Region, weight_file
+from fctfg.metrics import FrameMeans, Region, weight_file
 from fctfg.testing import drawn_film
 
 
